@@ -1,0 +1,91 @@
+//! Request bodies, bounded in size and time.
+
+use crate::failure::too_large;
+use crate::problem::Problem;
+use annals_core::APPEND_BYTES_MAX;
+use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header::CONNECTION;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use std::time::Duration;
+
+/// Largest body of a command or an append.
+pub(crate) const BODY_LEN_MAX: usize = APPEND_BYTES_MAX;
+/// How much of a body that is too large is read and thrown away, so that the caller gets to read the answer.
+const DISCARD_LEN_MAX: usize = 8 * 1024 * 1024;
+/// How long a body may take.
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The whole body; 413 when it is larger than 1 MiB, 408 when it takes too long.
+pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
+    if body.size_hint().exact() == Some(0) {
+        return Ok(Bytes::new());
+    }
+    tokio::time::timeout(BODY_TIME_MAX, collect(body))
+        .await
+        .unwrap_or_else(|_| {
+            Err(closing(Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "request-timeout",
+                "Request timeout",
+                format!(
+                    "the body did not come within {} s: send it at once",
+                    BODY_TIME_MAX.as_secs()
+                ),
+            )))
+        })
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, Problem> {
+    let declared = body.size_hint().lower();
+    if declared > (BODY_LEN_MAX + DISCARD_LEN_MAX) as u64 {
+        return Err(closing(over(declared)));
+    }
+    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+    let mut len = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| broken())?;
+        let Ok(data) = frame.into_data() else { continue };
+        len += data.len();
+        if len > BODY_LEN_MAX + DISCARD_LEN_MAX {
+            return Err(closing(over(len as u64)));
+        }
+        if len > BODY_LEN_MAX {
+            (first, rest) = (Bytes::new(), BytesMut::new());
+        } else if first.is_empty() && rest.is_empty() {
+            // Most bodies are one frame, which needs no copy.
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    if len > BODY_LEN_MAX {
+        return Err(over(len as u64));
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+fn over(len: u64) -> Problem {
+    too_large(format!(
+        "the body has {len} bytes, at most {BODY_LEN_MAX}: send less at once, for many commands POST /v1/commands line by line"
+    ))
+    .with("limit_bytes", BODY_LEN_MAX)
+}
+
+fn broken() -> Problem {
+    closing(Problem::malformed(
+        "broken-body",
+        "Broken body",
+        "the body ended before its end: send it again",
+    ))
+}
+
+fn closing(problem: Problem) -> Problem {
+    problem.with_header(CONNECTION, HeaderValue::from_static("close"))
+}

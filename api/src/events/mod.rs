@@ -1,0 +1,16 @@
+//! Events as CloudEvents: appended to streams that no aggregate owns, and read by stream, by filter or one by one.
+
+mod append;
+mod attributes;
+mod incoming;
+mod outgoing;
+mod page;
+mod read_one;
+mod scan;
+mod stream;
+
+pub(crate) use append::append;
+pub(crate) use page::next_link;
+pub(crate) use read_one::read_one;
+pub(crate) use scan::scan;
+pub(crate) use stream::read_stream;

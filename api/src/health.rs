@@ -1,0 +1,57 @@
+//! `/healthz`: the process answers. `/readyz`: it can do its work.
+
+use crate::answer::JSON;
+use crate::problem::Problem;
+use crate::state::Shared;
+use annals_projections::{ProjectionState, Projections};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
+
+pub(crate) async fn healthz() -> Response {
+    fine("{\"status\":\"ok\"}")
+}
+
+/// Ready when the log takes appends.
+pub(crate) async fn command_readyz(State(shared): State<Shared>) -> Result<Response, Problem> {
+    match shared.api.log_failure.as_ref().and_then(|failure| failure()) {
+        None => Ok(fine("{\"status\":\"ready\"}")),
+        Some(failure) => Err(not_ready(format!(
+            "the log takes no appends: {failure}; restart the server"
+        ))),
+    }
+}
+
+/// Ready when no view has stopped or is still opening its store.
+pub(crate) async fn query_readyz(State(shared): State<Shared>) -> Result<Response, Problem> {
+    let statuses = shared
+        .api
+        .projections
+        .as_ref()
+        .map(Projections::statuses)
+        .unwrap_or_default();
+    let waiting: Vec<String> = statuses
+        .iter()
+        .filter(|status| matches!(status.state, ProjectionState::Starting | ProjectionState::Stopped))
+        .map(|status| format!("{} ({})", status.name, status.state.as_str()))
+        .collect();
+    if waiting.is_empty() {
+        return Ok(fine("{\"status\":\"ready\"}"));
+    }
+    Err(not_ready(format!(
+        "not running: {}; see GET /v1/projections",
+        waiting.join(", ")
+    )))
+}
+
+fn not_ready(detail: String) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Not ready", detail)
+}
+
+fn fine(body: &'static str) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}

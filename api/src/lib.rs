@@ -1,0 +1,28 @@
+//! HTTP: the command API and the query API as two routers, and the server under them.
+//!
+//! Translates between HTTP and what commands, log and projections offer; decides nothing itself. Paths, headers and
+//! problems are the contract's. Knows no engine.
+
+mod accept;
+mod answer;
+mod body;
+mod bulk;
+mod events;
+mod execute;
+mod failure;
+mod headers;
+mod health;
+mod log;
+mod middleware;
+mod origin;
+mod parameters;
+mod path;
+mod problem;
+mod query;
+mod routers;
+mod server;
+mod state;
+
+pub use routers::{command_router, query_router};
+pub use server::{NotLoopback, ServeLimits, check_loopback, serve, serve_within};
+pub use state::{ApiState, LogFailure};

@@ -1,0 +1,12 @@
+//! The query API: views, their rows and lists, and the state of all projections.
+
+mod list;
+mod projections;
+mod read;
+mod row;
+mod views;
+
+pub(crate) use list::list;
+pub(crate) use projections::{begin_rebuild, projections, rebuild_status};
+pub(crate) use row::row;
+pub(crate) use views::views;

@@ -1,0 +1,86 @@
+//! Which path of which API is answered by what.
+
+use crate::bulk::bulk;
+use crate::execute::execute;
+use crate::middleware::{Side, answer};
+use crate::problem::Problem;
+use crate::state::{ApiState, Shared};
+use crate::{events, health, log, query};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::from_fn;
+use axum::routing::{MethodRouter, get, post};
+
+/// The command API: commands, appended events, streams, the log.
+pub fn command_router(state: ApiState) -> Router {
+    let later = |what| move || later(what);
+    let router = Router::new()
+        .route("/v1/commands/{aggregate}/{id}/{command}", post(execute))
+        .route("/v1/commands", post(bulk))
+        .route(
+            "/v1/streams/{category}/{id}",
+            post(events::append).get(events::read_stream),
+        )
+        .route("/v1/events", get(events::scan))
+        .route("/v1/events/{event_id}", get(events::read_one))
+        .route("/v1/log", get(log::log))
+        .route("/v1/log/blocks", get(log::blocks))
+        .route("/v1/backup", post(later("a backup over HTTP")))
+        .route("/checkpoint", get(later("a signed checkpoint")))
+        .route("/tile/{*tile}", get(later("the Merkle tree")))
+        .route("/v1/checkpoints", get(later("the list of signed checkpoints")))
+        .route("/v1/checkpoints/cosignatures", post(later("a cosignature")))
+        .route("/v1/proofs/inclusion", get(later("an inclusion proof")))
+        .route("/v1/proofs/consistency", get(later("a consistency proof")))
+        .route("/v1/schemas", get(later("the list of schemas")))
+        .route("/v1/schemas/{type}/{version}", get(later("a schema")))
+        .route("/readyz", get(health::command_readyz));
+    finished(router, Side::Command, state)
+}
+
+/// The query API: views and projections.
+pub fn query_router(state: ApiState) -> Router {
+    let later = |what| move || later(what);
+    let resume: MethodRouter<Shared> = post(later("resuming a projection"));
+    let router = Router::new()
+        .route("/v1/views", get(query::views))
+        .route("/v1/views/{view}", get(query::list))
+        .route("/v1/views/{view}/{key}", get(query::row))
+        .route("/v1/views/{view}/{key}/history", get(later("the history of a row")))
+        .route("/v1/projections", get(query::projections))
+        .route(
+            "/v1/projections/{view}/rebuild",
+            post(query::begin_rebuild).get(query::rebuild_status),
+        )
+        .route("/v1/projections/{view}/pause", post(later("pausing a projection")))
+        .route("/v1/projections/{view}/resume", resume)
+        .route("/v1/projections/{view}/swap", post(later("swapping in a rebuilt view")))
+        .route("/v1/projections/{view}/rollback", post(later("rolling a view back")))
+        .route("/v1/dead-letters", get(later("the list of dead letters")))
+        .route("/v1/dead-letters/{id}/retry", post(later("retrying a dead letter")))
+        .route("/v1/dead-letters/{id}/skip", post(later("skipping a dead letter")))
+        .route("/readyz", get(health::query_readyz));
+    finished(router, Side::Query, state)
+}
+
+async fn later(what: &'static str) -> Problem {
+    Problem::not_implemented(what)
+}
+
+fn finished(router: Router<Shared>, side: Side, state: ApiState) -> Router {
+    let later = |what| get(move || later(what));
+    let inner = router
+        .route("/healthz", get(health::healthz))
+        .route("/metrics", later("the list of metrics"))
+        .route("/openapi.json", later("the OpenAPI description"))
+        .route("/docs", later("the documentation page"))
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        // Bodies are bounded where they are read, so that what is said about it is a problem like any other.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(Shared::new(state));
+    // A layer of the inner router would not see the `Allow` that it adds to its answers.
+    Router::new()
+        .fallback_service(inner)
+        .layer(from_fn(move |request, next| answer(side, request, next)))
+}

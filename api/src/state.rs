@@ -1,0 +1,68 @@
+//! What the handlers of both APIs work with.
+
+use annals_commands::Commands;
+use annals_core::Appender;
+use annals_projections::Projections;
+use axum::http::HeaderValue;
+use std::sync::Arc;
+
+/// Says why the log takes no more appends until the server is restarted; `None` while it does.
+pub type LogFailure = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// A backend as the two APIs see it.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Decides commands.
+    pub commands: Commands,
+    /// The running views and reactors, if this node has any.
+    pub projections: Option<Projections>,
+    /// The log.
+    pub log: Arc<dyn Appender>,
+    /// Asked by `/readyz`.
+    pub log_failure: Option<LogFailure>,
+    /// Name of the domain that wrote the log, said by `GET /v1/log` so that nobody folds another domain's events.
+    pub domain: Option<String>,
+}
+
+impl ApiState {
+    /// The state of a backend without projections and without a log that can fail.
+    pub fn new(commands: Commands) -> Self {
+        let log = Arc::clone(commands.log());
+        Self {
+            commands,
+            projections: None,
+            log,
+            log_failure: None,
+            domain: None,
+        }
+    }
+}
+
+/// The state as the handlers share it.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) api: ApiState,
+    /// The epoch never changes while a log is open, so its header is written once.
+    pub(crate) epoch: HeaderValue,
+}
+
+impl Shared {
+    pub(crate) fn new(api: ApiState) -> Self {
+        let epoch = HeaderValue::try_from(api.log.epoch().to_string());
+        Self(Arc::new(Inner {
+            api,
+            // A uuid is a valid header value; an empty one would say that it is not.
+            epoch: epoch.unwrap_or_else(|_| HeaderValue::from_static("")),
+        }))
+    }
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}

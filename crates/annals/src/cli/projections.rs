@@ -1,0 +1,143 @@
+//! `annals projections`: how far views and reactors are, and `resume` for a reactor that lost its outbox.
+
+use super::output::{FormatArg, Listing};
+use super::verdict::{Outcome, Verdict};
+use crate::backend::Backend;
+use crate::http::Server;
+use crate::node::projection_settings;
+use crate::source::{DataArg, Instead, Source};
+use annals_core::Position;
+use annals_projections::{ViewDefinition, resume_reactor, statuses_offline};
+use anyhow::{Context, Result, anyhow};
+use serde_json::{Value, json};
+
+const COLUMNS: [&str; 8] = [
+    "name",
+    "kind",
+    "state",
+    "position",
+    "lag_events",
+    "lag_seconds",
+    "rate",
+    "error",
+];
+
+const HELP: &str = "\
+Examples:
+  annals projections                                 offline, read from their stores
+  annals projections --url http://127.0.0.1:8081     of a running server (its query API)
+  annals projections resume fulfilment --from 1201   after an outbox was lost";
+
+const RESUME_HELP: &str = "\
+An outbox is not derived from the log. If it is missing, its reactor refuses to run, because
+it cannot know which of its commands were sent. The event at the position given is then the
+first that it reacts to; from those before it takes its state alone.
+
+Example:
+  annals projections resume fulfilment --from 1201";
+
+/// Show state, position and lag of views and reactors
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP, args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+
+    #[command(flatten)]
+    data: DataArg,
+
+    /// URL of a running query API
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    url: Option<String>,
+
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Tell a reactor whose outbox is lost from where to go on
+    #[command(after_help = RESUME_HELP)]
+    Resume {
+        /// The reactor
+        name: String,
+
+        /// Position of the first event that it reacts to
+        #[arg(long, value_name = "POSITION")]
+        from: Position,
+
+        #[command(flatten)]
+        data: DataArg,
+    },
+}
+
+impl Args {
+    pub(crate) fn run(&self, backend: &Backend) -> Outcome {
+        match &self.action {
+            Some(Action::Resume { name, from, data }) => resume(backend, name, *from, data),
+            None => self.list(backend),
+        }
+    }
+
+    fn list(&self, backend: &Backend) -> Outcome {
+        let statuses = match &self.url {
+            Some(url) => remote(&Server::at(url)?)?,
+            None => offline(backend, &self.data)?,
+        };
+        let mut listing = Listing::stdout(self.format.resolve(), &COLUMNS);
+        for status in &statuses {
+            listing.row(status)?;
+        }
+        listing.finish()?;
+        Ok(Verdict::Fine)
+    }
+}
+
+fn remote(server: &Server) -> Result<Vec<Value>> {
+    let answer = server.json("/v1/projections")?;
+    let list = answer.as_array().or_else(|| answer.get("projections")?.as_array());
+    let none = || {
+        format!(
+            "{} lists no projections: name the URL of a query API, such as http://127.0.0.1:8081",
+            server.url()
+        )
+    };
+    Ok(list.with_context(none)?.clone())
+}
+
+fn offline(backend: &Backend, data: &DataArg) -> Result<Vec<Value>> {
+    let source = Source::local(&data.data).map_err(|error| Instead::QueryApi.of(error))?;
+    source.check_domain(backend)?;
+    let settings = projection_settings(source.dir()?);
+    let statuses = statuses_offline(source.log.as_ref(), backend.views(), backend.reactors(), &settings);
+    statuses
+        .iter()
+        .map(|status| {
+            let mut status_json = serde_json::to_value(status)?;
+            // Positions are texts, as in the API.
+            status_json["position"] = json!(status.position.to_string());
+            status_json["head"] = json!(status.head.to_string());
+            Ok(status_json)
+        })
+        .collect()
+}
+
+fn resume(backend: &Backend, name: &str, from: Position, data: &DataArg) -> Outcome {
+    // Opened as a server would open it: a directory that is held or of another domain is refused.
+    let source = Source::local(&data.data).map_err(|error| Instead::Nothing.of(error))?;
+    source.check_domain(backend)?;
+    let settings = projection_settings(source.dir()?);
+    resume_reactor(source.log.as_ref(), backend.reactors(), &settings, name, from)?;
+    super::note(format_args!(
+        "reactor {name} goes on from position {from} at the next `serve`"
+    ));
+    Ok(Verdict::Fine)
+}
+
+/// The view of this name; the error names those there are.
+pub(crate) fn find_view<'a>(backend: &'a Backend, name: &str) -> Result<&'a ViewDefinition> {
+    backend.views().iter().find(|view| view.name() == name).ok_or_else(|| {
+        let known: Vec<_> = backend.views().iter().map(ViewDefinition::name).collect();
+        anyhow!("there is no view {name:?}; there are: {}", known.join(", "))
+    })
+}

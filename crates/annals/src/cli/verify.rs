@@ -1,0 +1,134 @@
+//! `annals verify`: is the log what was written?
+
+mod remote;
+
+use super::output::{FormatArg, Listing};
+use super::progress;
+use super::verdict::{Outcome, Verdict};
+use crate::source::{Kind, LogArgs};
+use annals_core::{EventLog, LogError, Position};
+use annals_event_store::{OpenError, SledLog};
+use anyhow::Result;
+use serde_json::json;
+use std::io;
+
+const COLUMNS: [&str; 6] = ["result", "position", "what", "events", "blocks", "head"];
+
+const HELP: &str = "\
+Reads every block and checks its checksum, that positions have no gap, that versions of
+every stream count from 1, that recorded times never run backwards, and that the indexes say
+what the log says. Against a running server (--url), what the server sends is checked; its
+indexes are not.
+
+Examples:
+  annals verify
+  annals verify --data shop --format json
+  annals verify --url http://127.0.0.1:8080
+
+Exit code: 0 all of it holds; 1 it does not, each place is named by its position; 2 usage or
+environment.";
+
+/// Check every block, gaplessness, versions, time order and indexes
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    source: LogArgs,
+
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+/// What a check found.
+#[derive(Debug, Default)]
+struct Report {
+    events: u64,
+    blocks: u64,
+    head: Position,
+    problems: Vec<Problem>,
+    /// How many there are; not all of very many are listed.
+    problem_count: u64,
+}
+
+impl Report {
+    fn holds(&self) -> bool {
+        self.problem_count == 0
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Problem {
+    position: Position,
+    what: String,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Outcome {
+        let report = match self.source.open() {
+            Ok(source) => match &source.kind {
+                Kind::Local { log, .. } => local(log)?,
+                Kind::Remote => remote::check(source.log.as_ref())?,
+            },
+            // A log too damaged to open does not hold: that is what was asked.
+            Err(error) => match error.downcast_ref::<OpenError>() {
+                Some(OpenError::Damaged { position, .. }) => {
+                    let problem = Problem {
+                        position: *position,
+                        what: error.to_string(),
+                    };
+                    Report {
+                        problems: vec![problem],
+                        problem_count: 1,
+                        ..Report::default()
+                    }
+                }
+                _ => return Err(error),
+            },
+        };
+        Verdict::holds(report.holds()).listed(self.show(&report))
+    }
+
+    fn show(&self, report: &Report) -> io::Result<()> {
+        let mut listing = Listing::stdout(self.format.resolve(), &COLUMNS);
+        for problem in &report.problems {
+            listing.row(&json!({
+                "result": "damaged",
+                "position": problem.position.to_string(),
+                "what": problem.what,
+            }))?;
+        }
+        let holds = report.holds();
+        let what = if holds {
+            "all of it holds".to_owned()
+        } else {
+            format!("{} problems", report.problem_count)
+        };
+        listing.row(&json!({
+            "result": if holds { "ok" } else { "damaged" },
+            "what": what,
+            "events": report.events,
+            "blocks": report.blocks,
+            "head": report.head.to_string(),
+        }))?;
+        listing.finish()
+    }
+}
+
+fn local(log: &SledLog) -> Result<Report, LogError> {
+    let bar = progress::bar(log.head().get(), "events");
+    let report = log.verify(&mut |progress| bar.set_position(progress.events))?;
+    bar.finish_and_clear();
+    let problems = report.problems.into_iter();
+    Ok(Report {
+        events: report.events,
+        blocks: report.blocks,
+        head: report.head,
+        problem_count: report.problem_count,
+        problems: problems
+            .map(|problem| Problem {
+                position: problem.position,
+                what: problem.what,
+            })
+            .collect(),
+    })
+}

@@ -1,0 +1,116 @@
+//! `annals.toml`: the settings of a server. Every key may be left out; a key that is not known is an error.
+
+use annals_core::APPEND_BYTES_MAX;
+use annals_event_store::LogSettings;
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Smallest queue in bytes: the largest append with what describes its events, and room to spare.
+const QUEUE_BYTES_MIN: usize = 2 * APPEND_BYTES_MAX;
+
+/// What stands in a configuration file. Options of the command line win over it.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The data directory; relative to where the server is started.
+    pub(crate) data: Option<PathBuf>,
+    /// Name of the log, fixed at its creation.
+    pub(crate) name: Option<String>,
+    /// Where the command API listens.
+    pub(crate) command_addr: Option<SocketAddr>,
+    /// Where the query API listens.
+    pub(crate) query_addr: Option<SocketAddr>,
+    /// Bounds of the log.
+    #[serde(default)]
+    pub(crate) log: LogConfig,
+}
+
+/// The section `[log]`.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogConfig {
+    volume_bytes_max: Option<u64>,
+    reserve_bytes: Option<u64>,
+    queue_appends_max: Option<usize>,
+    queue_bytes_max: Option<usize>,
+}
+
+impl Config {
+    /// Reads a file. The error names the file, and the line and key that are wrong.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let said = || format!("{} is not valid", path.display());
+        let config: Self = toml::from_str(&text).with_context(said)?;
+        config.log.settings().with_context(said)?;
+        Ok(config)
+    }
+}
+
+impl LogConfig {
+    /// The settings of the log: what is said here, else the defaults.
+    /// A queue that one append does not fit into is an error: such a server could not be written to.
+    pub(crate) fn settings(&self) -> Result<LogSettings> {
+        let mut settings = LogSettings::default();
+        let Self {
+            volume_bytes_max,
+            reserve_bytes,
+            queue_appends_max,
+            queue_bytes_max,
+        } = *self;
+        settings.volume_bytes_max = volume_bytes_max.unwrap_or(settings.volume_bytes_max);
+        settings.reserve_bytes = reserve_bytes.unwrap_or(settings.reserve_bytes);
+        settings.queue_appends_max = queue_appends_max.unwrap_or(settings.queue_appends_max);
+        settings.queue_bytes_max = queue_bytes_max.unwrap_or(settings.queue_bytes_max);
+        ensure!(
+            settings.queue_appends_max >= 1,
+            "[log] queue_appends_max = {} lets no append in: set it to 1 or more, or leave it out",
+            settings.queue_appends_max
+        );
+        ensure!(
+            settings.queue_bytes_max >= QUEUE_BYTES_MIN,
+            "[log] queue_bytes_max = {} is too small, because one append may have {APPEND_BYTES_MAX} bytes: set it to \
+             {QUEUE_BYTES_MIN} or more, or leave it out",
+            settings.queue_bytes_max
+        );
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_counts_and_the_rest_are_defaults() {
+        let config: Config =
+            toml::from_str("data = \"shop\"\ncommand_addr = \"127.0.0.1:9000\"\n[log]\nreserve_bytes = 5\n").unwrap();
+        assert_eq!(config.data, Some(PathBuf::from("shop")));
+        assert_eq!(config.command_addr.unwrap().port(), 9000);
+        let settings = config.log.settings().unwrap();
+        assert_eq!(settings.reserve_bytes, 5);
+        assert_eq!(settings.volume_bytes_max, LogSettings::default().volume_bytes_max);
+    }
+
+    #[test]
+    fn a_queue_that_no_append_fits_into_is_refused_with_the_least_that_goes() {
+        let settings = |text: &str| toml::from_str::<LogConfig>(text).unwrap().settings();
+        for (text, says) in [
+            ("queue_appends_max = 0", "set it to 1 or more"),
+            ("queue_bytes_max = 2097151", "set it to 2097152 or more"),
+        ] {
+            let error = settings(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        assert!(settings("queue_appends_max = 1\nqueue_bytes_max = 2097152").is_ok());
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_an_error_that_names_it() {
+        for text in ["prot = 1", "[log]\nvolume = 1"] {
+            let error = toml::from_str::<Config>(text).unwrap_err().to_string();
+            assert!(error.contains("unknown field"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Annals: an event-sourced backend from pure functions. A user writes aggregates, views and reactors, names them in a
+//! [`Backend`], and [`run`] makes of it a server, a query API, a replay and a whole command line:
+//!
+//! ```no_run
+//! use annals::prelude::*;
+//!
+//! fn main() -> std::process::ExitCode {
+//!     annals::run(Backend::new("empty"))
+//! }
+//! ```
+//!
+//! `docs/tutorial.md` builds one from nothing. Only this crate knows all the others.
+
+mod backend;
+mod banner;
+mod cli;
+mod config;
+mod dispatcher;
+mod http;
+mod node;
+mod remote_log;
+mod server;
+mod source;
+
+#[doc(hidden)]
+pub use annals_core as __core;
+pub use backend::{Backend, Sample, SetupError};
+pub use cli::run;
+
+/// What domain code needs: `use annals::prelude::*`.
+pub mod prelude {
+    pub use crate::Backend;
+    pub use annals_core::{
+        Aggregate, Command, CommandCall, Decision, Event, EventSet, Indexed, InvalidCommand, Key, Keys, Personal,
+        Reactor, Recorded, Rejection, Row, State, View, accept, accept_nothing, reject,
+    };
+    pub use std::process::ExitCode;
+}

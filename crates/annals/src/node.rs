@@ -1,0 +1,107 @@
+//! A node in this process: a data directory with its log open, and on it commands, views and reactors at work.
+
+use crate::backend::Backend;
+use crate::dispatcher::CommandDispatcher;
+use crate::server::Role;
+use crate::source::check_domain;
+use annals_commands::Commands;
+use annals_core::{Appender, Catalog, EventLog};
+use annals_event_store::{DataDir, LogSettings, OpenOptions, SledLog};
+use annals_projections::{ProjectionSettings, Projections};
+use anyhow::Result;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A data directory with its log open for appends. Held, and nobody else's, until it is dropped.
+pub(crate) struct Store {
+    dir: DataDir,
+    log: Arc<SledLog>,
+}
+
+impl Store {
+    /// Opens or creates the data directory for the domain of `backend`.
+    pub(crate) fn open(path: &Path, backend: &Backend) -> Result<Self> {
+        Self::hold(path, backend, None)?.open(LogSettings::default())
+    }
+
+    /// Holds the data directory; the log is opened in a second step, so that what is quick to fail comes before it.
+    pub(crate) fn hold(path: &Path, backend: &Backend, name: Option<&str>) -> Result<Held> {
+        let options = OpenOptions {
+            create: true,
+            name,
+            domain: Some(backend.name()),
+        };
+        let dir = DataDir::open(path, options)?;
+        check_domain(dir.domain(), backend)?;
+        Ok(Held { dir })
+    }
+
+    pub(crate) fn dir(&self) -> &DataDir {
+        &self.dir
+    }
+
+    pub(crate) fn log(&self) -> &Arc<SledLog> {
+        &self.log
+    }
+
+    /// Returns when everything is synced. Dropping does the same, and says less.
+    pub(crate) fn close(&self) {
+        self.log.close();
+    }
+}
+
+/// A data directory that is held while its log is not open yet.
+pub(crate) struct Held {
+    dir: DataDir,
+}
+
+impl Held {
+    pub(crate) fn open(self, settings: LogSettings) -> Result<Store> {
+        let log = Arc::new(SledLog::open(&self.dir, settings)?);
+        Ok(Store { dir: self.dir, log })
+    }
+}
+
+/// Where the views and reactors of a data directory stand.
+pub(crate) fn projection_settings(dir: &DataDir) -> ProjectionSettings {
+    ProjectionSettings::new(dir.views_path(), dir.reactors_path())
+}
+
+/// Commands, views and reactors at work on one log.
+pub(crate) struct Node {
+    pub(crate) store: Store,
+    pub(crate) commands: Commands,
+    pub(crate) projections: Projections,
+}
+
+impl Node {
+    /// Starts the workers. From within a runtime, because reactors send their commands through it.
+    pub(crate) fn start(store: Store, backend: &Backend, role: Role) -> Result<Self> {
+        let commands = backend.commands(Arc::clone(&store.log) as Arc<dyn Appender>)?;
+        let catalog: Arc<Catalog> = Arc::clone(commands.catalog());
+        let dispatcher = CommandDispatcher::new(commands.clone(), tokio::runtime::Handle::current());
+        let projections = Projections::start(
+            Arc::clone(&store.log) as Arc<dyn EventLog>,
+            catalog,
+            if role == Role::All {
+                backend.views().to_vec()
+            } else {
+                Vec::new()
+            },
+            backend.reactors().to_vec(),
+            Some(Arc::new(dispatcher)),
+            projection_settings(&store.dir),
+        )?;
+        Ok(Self {
+            store,
+            commands,
+            projections,
+        })
+    }
+
+    /// Lets the workers finish what they have begun, then closes the log. Blocks.
+    pub(crate) fn stop(self) {
+        self.projections.shutdown();
+        self.store.close();
+    }
+}

@@ -1,0 +1,202 @@
+//! The servers of one node, from binding their ports to the last drained request. Knows nothing of options.
+
+use crate::backend::Backend;
+use crate::banner;
+use crate::node::{Node, Store};
+use annals_api::{ApiState, ServeLimits, command_router, query_router};
+use annals_commands::Commands;
+use annals_event_store::SledLog;
+use anyhow::{Context, Result, bail};
+use axum::Router;
+use futures_util::future::BoxFuture;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long requests under way may take to finish when the server is stopped.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often the log is asked whether its storage failed.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// What a node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Everything.
+    All,
+    /// Command API and reactors.
+    Command,
+}
+
+/// Where the servers listen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) command: SocketAddr,
+    pub(crate) query: SocketAddr,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        let local = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            command: local(8080),
+            query: local(8081),
+        }
+    }
+}
+
+/// Ports that are bound and not served yet.
+pub(crate) struct Listeners {
+    command: TcpListener,
+    query: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds the ports that the role needs.
+    pub(crate) async fn bind(addresses: &Addresses, role: Role) -> Result<Self> {
+        let command = bind(addresses.command, "--command-addr").await?;
+        let query = match role {
+            Role::All => Some(bind(addresses.query, "--query-addr").await?),
+            Role::Command => None,
+        };
+        Ok(Self { command, query })
+    }
+}
+
+async fn bind(address: SocketAddr, option: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "port {} is in use: stop what listens there, or choose another with {option} {}:0 (0 takes a free port)",
+            address.port(),
+            address.ip()
+        ),
+        _ => anyhow::Error::from(error).context(format!("cannot listen on {address} ({option})")),
+    })
+}
+
+/// Work that goes on beside the servers, on the node's commands; dropped when the servers stop.
+pub(crate) type Beside = Box<dyn FnOnce(Commands) -> BoxFuture<'static, ()> + Send>;
+
+/// Serves until a signal, then lets everything finish. An error if a server or the log failed.
+pub(crate) async fn serve(backend: &Backend, store: Store, listeners: Listeners, beside: Option<Beside>) -> Result<()> {
+    let mut signals = Signals::listen()?;
+    let command_url = format!("http://{}", listeners.command.local_addr()?);
+    let query_url = listeners
+        .query
+        .as_ref()
+        .map(|query| query.local_addr().map(|at| format!("http://{at}")))
+        .transpose()?;
+    let role = if query_url.is_some() { Role::All } else { Role::Command };
+    store
+        .dir()
+        .announce(&command_url, query_url.as_deref())
+        .context("cannot write the URLs into the data directory's lock")?;
+    let node = Node::start(store, backend, role)?;
+    let log = Arc::clone(node.store.log());
+    let state = state(&node);
+    let (stop, stopped) = watch::channel(false);
+    let mut servers = vec![spawn(listeners.command, command_router(state.clone()), &stopped)];
+    if let Some(query) = listeners.query {
+        servers.push(spawn(query, query_router(state), &stopped));
+    }
+    banner::say(backend, &node, &command_url, query_url.as_deref());
+    let beside = beside.map(|beside| tokio::spawn(beside(node.commands.clone())));
+    let ended = tokio::select! {
+        () = signals.next() => Ok(()),
+        said = failure(&log) => Err(said),
+        said = first_ended(&mut servers) => Err(said),
+    };
+    if let Some(beside) = beside {
+        beside.abort();
+    }
+    tokio::spawn(async move {
+        signals.next().await;
+        std::process::exit(2);
+    });
+    let _ = stop.send(true);
+    // One that has ended was awaited above, and must not be again.
+    futures_util::future::join_all(servers.into_iter().filter(|server| !server.is_finished())).await;
+    match ended {
+        Ok(()) => {
+            tokio::task::spawn_blocking(move || node.stop()).await?;
+            Ok(())
+        }
+        Err(said) => {
+            // What failed cannot be closed in order, and closing could wait for ever for a disk that does not answer:
+            // the process ends as it stands, and the next start looks at what is there.
+            std::mem::forget(node);
+            bail!("{said}")
+        }
+    }
+}
+
+fn state(node: &Node) -> ApiState {
+    let log = Arc::clone(node.store.log());
+    let mut state = ApiState::new(node.commands.clone());
+    state.projections = Some(node.projections.clone());
+    state.domain = node.store.dir().domain().map(str::to_owned);
+    state.log_failure = Some(Arc::new(move || log.fatal()));
+    state
+}
+
+fn spawn(listener: TcpListener, router: Router, stopped: &watch::Receiver<bool>) -> JoinHandle<io::Result<()>> {
+    let mut stopped = stopped.clone();
+    let stop = async move {
+        // A sender that is gone means the same as its word.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let limits = ServeLimits {
+        drain_time_max: DRAIN,
+        ..ServeLimits::default()
+    };
+    tokio::spawn(annals_api::serve_within(limits, listener, router, stop))
+}
+
+/// Resolves when the log's storage failed.
+async fn failure(log: &SledLog) -> String {
+    loop {
+        if let Some(said) = log.fatal() {
+            return format!(
+                "the log's storage failed, whether the appends under way were stored is unknown: {said}; set it right, \
+                 then start the server again"
+            );
+        }
+        tokio::time::sleep(WATCH).await;
+    }
+}
+
+/// Resolves when a server ends by itself, which none should.
+async fn first_ended(servers: &mut [JoinHandle<io::Result<()>>]) -> String {
+    let (ended, ..) = futures_util::future::select_all(servers.iter_mut()).await;
+    match ended.map_err(io::Error::from).flatten() {
+        Ok(()) => "a server ended by itself".to_owned(),
+        Err(error) => format!("a server failed: {error}"),
+    }
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The words everything in Annals speaks: places in the log, streams, records, the log's traits, and the traits that
+//! domain code implements. No I/O, no runtime, no engine.
+
+mod cloud_event;
+mod domain;
+mod event_id;
+mod log;
+mod personal;
+mod position;
+mod record;
+mod stream;
+
+pub use annals_derive::{Command, Event, EventSet, Row, State};
+pub use cloud_event::{CloudEventView, cloud_event};
+#[doc(hidden)]
+pub use domain::derive_support;
+pub use domain::{
+    Aggregate, Catalog, Command, CommandCall, Decision, DecodeError, Event, EventSet, EventType, INDEX_TEXT_LEN_MAX,
+    IndexKind, IndexValue, Indexed, InvalidCommand, KEY_LEN_MAX, Key, Keys, Payload, Reactor, Recorded, Rejection, Row,
+    State, Upcast, View, accept, accept_nothing, reject,
+};
+pub use event_id::{EVENT_ID_LEN_MAX, EventId, InvalidEventId, InvalidTag, TAG_LEN_MAX, TAGS_MAX, Tag};
+pub use log::{
+    APPEND_BYTES_MAX, APPEND_EVENTS_MAX, Append, AppendError, Appended, AppendedEvent, Appender, Block, BoxFuture,
+    CommandKey, Direction, EventLog, Expected, LogError, Metadata, NewEvent, StreamHead,
+};
+pub use personal::Personal;
+pub use position::{Epoch, Position, Version};
+pub use record::{
+    CONTENT_TYPE_JSON, CONTENT_TYPE_MSGPACK, EXTENSIONS_MAX, EventIdRef, Fingerprint, HEADER_LEN_MAX, Header,
+    MalformedRecord, PlaceInAppend, Record, RecordRef, payload_to_json, time, to_json, without_personal,
+};
+pub use stream::{CATEGORY_LEN_MAX, ID_LEN_MAX, InvalidId, StreamId, check_category, check_id};

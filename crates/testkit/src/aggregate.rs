@@ -1,0 +1,148 @@
+//! Stories of one aggregate: its events so far, a command, and what comes of it.
+
+use crate::stored::stored;
+use annals_core::{Aggregate, Command, Event, Payload, Rejection};
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+/// An aggregate to which these events happened: `given::<Account>([Opened { .. }])`.
+///
+/// # Panics
+///
+/// When an event or the state cannot be read back from its stored form.
+pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
+    let mut given = Given { state: A::default() };
+    for event in events {
+        given.evolve(&event);
+    }
+    given
+}
+
+/// An aggregate's state after what happened to it.
+#[derive(Debug)]
+pub struct Given<A> {
+    state: A,
+}
+
+impl<A: Aggregate> Given<A> {
+    fn evolve(&mut self, event: &A::Event) {
+        self.state.evolve(&read_back(event));
+        self.state = stored(&self.state);
+    }
+
+    /// What comes of the command.
+    ///
+    /// # Panics
+    ///
+    /// When the command cannot be read back from its stored form.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a story reads better without borrowing its parts"
+    )]
+    pub fn when(self, command: A::Command) -> Outcome<A> {
+        let body = command.to_msgpack().unwrap_or_else(|error| panic!("{error}"));
+        let command = A::Command::from_msgpack(command.name(), &body).unwrap_or_else(|error| panic!("{error}"));
+        let decision = wait_for(A::prepare(command)).and_then(|command| self.state.decide(command));
+        Outcome { given: self, decision }
+    }
+
+    /// The state, to be looked at.
+    pub fn state(&self) -> &A {
+        &self.state
+    }
+}
+
+/// What came of a command.
+#[derive(Debug)]
+pub struct Outcome<A: Aggregate> {
+    given: Given<A>,
+    decision: Result<Vec<A::Event>, Rejection>,
+}
+
+impl<A: Aggregate> Outcome<A>
+where
+    A::Event: PartialEq + Debug,
+{
+    /// Exactly these events. The story may go on from there.
+    ///
+    /// # Panics
+    ///
+    /// When something else came of it.
+    #[track_caller]
+    pub fn then(mut self, expected: impl IntoIterator<Item = A::Event>) -> Given<A> {
+        let expected: Vec<A::Event> = expected.into_iter().collect();
+        match self.decision {
+            Ok(events) => assert_eq!(events, expected, "other events than expected"),
+            Err(rejection) => panic!("rejected with {rejection}, expected {expected:?}"),
+        }
+        for event in &expected {
+            self.given.evolve(event);
+        }
+        self.given
+    }
+
+    /// Accepted without an event, because it is already so.
+    ///
+    /// # Panics
+    ///
+    /// When there were events or a rejection.
+    #[track_caller]
+    pub fn then_nothing(self) -> Given<A> {
+        self.then([])
+    }
+
+    /// Rejected with this code. Returns what the rejection says to people.
+    ///
+    /// # Panics
+    ///
+    /// When it was accepted, or rejected with another code.
+    #[track_caller]
+    pub fn then_rejected(self, code: &str) -> String {
+        match self.decision {
+            Ok(events) => panic!("accepted with {events:?}, expected the rejection {code}"),
+            Err(rejection) => {
+                assert_eq!(rejection.code, code, "rejected, but with {rejection}");
+                rejection.message
+            }
+        }
+    }
+}
+
+fn read_back<E: Event>(event: &E) -> E {
+    let known = event.event_type();
+    let bytes = event.encode().unwrap_or_else(|error| panic!("{error}"));
+    let payload = Payload {
+        content_type: annals_core::CONTENT_TYPE_MSGPACK,
+        schema_version: known.version,
+        bytes: &bytes,
+    };
+    match E::decode(known.name, payload) {
+        Ok(Some(event)) => event,
+        Ok(None) => panic!("{} is written but not read", known.name),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future on this thread: `prepare` is async, tests of domain code are not.
+fn wait_for<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}

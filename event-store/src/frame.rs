@@ -1,0 +1,218 @@
+//! A frame: one block as it is stored and sent. Self-describing, so that it can be found in a raw file.
+//!
+//! `docs/format.md` defines the header byte by byte. The checksum covers the header and the stored bytes.
+
+use annals_core::{Block, Epoch, Position};
+use bytes::Bytes;
+
+/// Length of a frame's header in bytes.
+pub const FRAME_HEADER_LEN: usize = 64;
+const MAGIC: [u8; 4] = *b"ANB\x01";
+const FORMAT: u8 = 1;
+const COMPRESSION_NONE: u8 = 0;
+const COMPRESSION_LZ4: u8 = 1;
+/// Largest block that a reader takes, raw: one append of the largest size and its headers.
+const RAW_LEN_MAX: usize = 48 * 1024 * 1024;
+/// Where the checksum stands in the header.
+const CRC_AT: usize = 60;
+
+/// What a frame says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameMeta {
+    /// The history that the block belongs to.
+    pub epoch: Epoch,
+    /// How many times the log had been opened for writing when it was written; breaks ties in a salvage.
+    pub boot: u64,
+    /// Position of the first record.
+    pub first: Position,
+    /// How many records; for a part of a record: 1.
+    pub count: u32,
+    /// Which part of a record that is larger than a block, from 0.
+    pub part: u16,
+    /// Of how many parts; 1 for whole records.
+    pub parts: u16,
+}
+
+/// Why bytes are not a frame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// Fewer bytes than a frame has.
+    #[error("the block is cut short: {have} bytes of {need}")]
+    Cut {
+        /// Bytes there are.
+        have: usize,
+        /// Bytes there should be.
+        need: usize,
+    },
+    /// Does not begin like a frame.
+    #[error("there is no block here")]
+    NotAFrame,
+    /// Written by a newer binary.
+    #[error("the block has format {0}, this binary reads up to {FORMAT}: upgrade it")]
+    Newer(u8),
+    /// The checksum does not match.
+    #[error("the block's checksum does not match its bytes")]
+    Checksum,
+    /// Bytes that pass the checksum but make no sense.
+    #[error("the block is malformed: {0}")]
+    Malformed(&'static str),
+}
+
+/// Encodes a block. `meta` is taken as it is, except position and count, which are the block's.
+pub fn encode_frame(block: &Block, meta: FrameMeta) -> Vec<u8> {
+    let meta = FrameMeta {
+        first: block.first(),
+        count: block.count() as u32,
+        ..meta
+    };
+    encode_bytes(block.bytes(), &meta)
+}
+
+/// Encodes raw bytes of records, or of a part of one.
+pub(crate) fn encode_bytes(raw: &[u8], meta: &FrameMeta) -> Vec<u8> {
+    let mut frame = vec![0; FRAME_HEADER_LEN + lz4_flex::block::get_maximum_output_size(raw.len())];
+    let stored = lz4_flex::block::compress_into(raw, &mut frame[FRAME_HEADER_LEN..]).ok();
+    let (compression, len) = match stored {
+        Some(len) if len < raw.len() => (COMPRESSION_LZ4, len),
+        _ => {
+            frame[FRAME_HEADER_LEN..FRAME_HEADER_LEN + raw.len()].copy_from_slice(raw);
+            (COMPRESSION_NONE, raw.len())
+        }
+    };
+    frame.truncate(FRAME_HEADER_LEN + len);
+    frame[0..4].copy_from_slice(&MAGIC);
+    frame[4] = FORMAT;
+    frame[5] = compression;
+    frame[8..24].copy_from_slice(meta.epoch.as_bytes());
+    frame[24..32].copy_from_slice(&meta.boot.to_le_bytes());
+    frame[32..40].copy_from_slice(&meta.first.get().to_le_bytes());
+    frame[40..44].copy_from_slice(&meta.count.to_le_bytes());
+    frame[44..46].copy_from_slice(&meta.part.to_le_bytes());
+    frame[46..48].copy_from_slice(&meta.parts.to_le_bytes());
+    frame[48..52].copy_from_slice(&(raw.len() as u32).to_le_bytes());
+    frame[52..56].copy_from_slice(&(len as u32).to_le_bytes());
+    let crc = checksum(&frame);
+    frame[CRC_AT..FRAME_HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
+    frame
+}
+
+fn checksum(frame: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&frame[..CRC_AT]), &frame[FRAME_HEADER_LEN..])
+}
+
+/// Decodes the frame at the beginning of `bytes`: what it says of itself, its block, and how many bytes it took.
+pub fn decode_frame(bytes: &[u8]) -> Result<(FrameMeta, Block, usize), FrameError> {
+    let (meta, raw, used) = decode_bytes(bytes)?;
+    Ok((meta, Block::new(meta.first, u64::from(meta.count), raw.into()), used))
+}
+
+/// Decodes a frame to its raw bytes.
+pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<(FrameMeta, Vec<u8>, usize), FrameError> {
+    let header: &[u8; FRAME_HEADER_LEN] = bytes.first_chunk().ok_or(FrameError::Cut {
+        have: bytes.len(),
+        need: FRAME_HEADER_LEN,
+    })?;
+    if header[0..4] != MAGIC {
+        return Err(FrameError::NotAFrame);
+    }
+    if header[4] != FORMAT {
+        return Err(FrameError::Newer(header[4]));
+    }
+    let (raw_len, len) = (u32_at(header, 48) as usize, u32_at(header, 52) as usize);
+    if raw_len > RAW_LEN_MAX || len > RAW_LEN_MAX {
+        return Err(FrameError::Malformed("larger than a block can be"));
+    }
+    let used = FRAME_HEADER_LEN + len;
+    let frame = bytes.get(..used).ok_or(FrameError::Cut {
+        have: bytes.len(),
+        need: used,
+    })?;
+    if checksum(frame) != u32_at(header, CRC_AT) {
+        return Err(FrameError::Checksum);
+    }
+    let stored = &frame[FRAME_HEADER_LEN..];
+    let raw = match header[5] {
+        COMPRESSION_NONE if raw_len == len => stored.to_vec(),
+        COMPRESSION_LZ4 => {
+            lz4_flex::block::decompress(stored, raw_len).map_err(|_| FrameError::Malformed("does not decompress"))?
+        }
+        _ => return Err(FrameError::Malformed("unknown compression")),
+    };
+    if raw.len() != raw_len {
+        return Err(FrameError::Malformed("decompresses to another length"));
+    }
+    Ok((meta_of(header), raw, used))
+}
+
+fn meta_of(header: &[u8; FRAME_HEADER_LEN]) -> FrameMeta {
+    let mut epoch = [0; 16];
+    epoch.copy_from_slice(&header[8..24]);
+    FrameMeta {
+        epoch: Epoch::from_bytes(epoch),
+        boot: u64_at(header, 24),
+        first: Position::new(u64_at(header, 32)),
+        count: u32_at(header, 40),
+        part: u16_at(header, 44),
+        parts: u16_at(header, 46),
+    }
+}
+
+fn u16_at(bytes: &[u8; FRAME_HEADER_LEN], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn u32_at(bytes: &[u8; FRAME_HEADER_LEN], at: usize) -> u32 {
+    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
+}
+
+fn u64_at(bytes: &[u8; FRAME_HEADER_LEN], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+/// Joins the parts of a record that is larger than a block.
+pub(crate) fn join(first: Position, parts: &[Vec<u8>]) -> Block {
+    Block::new(first, 1, Bytes::from(parts.concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame() -> (Vec<u8>, FrameMeta) {
+        let mut bytes = Vec::new();
+        Block::push_record(&mut bytes, b"header", &[b'x'; 500]);
+        Block::push_record(&mut bytes, b"header", b"payload");
+        let epoch = Epoch::from_bytes([3; 16]);
+        let meta = FrameMeta {
+            epoch,
+            boot: 7,
+            first: Position::new(41),
+            count: 2,
+            part: 0,
+            parts: 1,
+        };
+        (encode_frame(&Block::new(meta.first, 2, bytes.into()), meta), meta)
+    }
+
+    #[test]
+    fn a_block_comes_back_as_it_was_stored() {
+        let (mut bytes, meta) = frame();
+        let len = bytes.len();
+        bytes.extend_from_slice(b"what follows");
+        let (found, block, used) = decode_frame(&bytes).unwrap();
+        assert_eq!((found, used), (meta, len));
+        assert_eq!((block.first().get(), block.last().get()), (41, 42));
+    }
+
+    #[test]
+    fn every_altered_byte_and_every_cut_is_noticed() {
+        let (bytes, _) = frame();
+        for at in 0..bytes.len() {
+            let mut altered = bytes.clone();
+            altered[at] ^= 0x10;
+            assert!(decode_frame(&altered).is_err(), "byte {at}");
+            assert!(decode_frame(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The append-only log: an engine in memory as the model, and the embedded engine on sled.
+//!
+//! Nobody outside sees an engine's types: the log is used through `annals_core::{EventLog, Appender}`.
+
+mod admission;
+mod clock;
+mod data_dir;
+mod event_ids;
+mod files;
+mod frame;
+mod head;
+mod memory;
+mod secret;
+mod sled;
+
+pub use data_dir::{DATA_FORMAT, DataDir, DataDirError, OpenOptions};
+pub use frame::{FRAME_HEADER_LEN, FrameError, FrameMeta, decode_frame, encode_frame};
+pub use memory::MemoryLog;
+pub use sled::{LogSettings, OpenError, SledLog, VerifyProblem, VerifyProgress, VerifyReport};

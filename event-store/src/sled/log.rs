@@ -1,0 +1,136 @@
+//! The log on sled as the house uses it: opened, read, appended to, closed.
+
+use super::open;
+use super::queue::Queued;
+use super::settings::{LogSettings, OpenError};
+use super::shared::Shared;
+use super::verify::{VerifyProgress, VerifyReport, verify};
+use crate::admission::check_bounds;
+use crate::data_dir::DataDir;
+use annals_core::{
+    Append, AppendError, Appended, Appender, Block, BoxFuture, Direction, Epoch, EventId, EventLog, Fingerprint,
+    LogError, Position, Record, StreamHead, StreamId, Version,
+};
+use chrono::{DateTime, Utc};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// A log on sled. Closed when dropped; [`SledLog::close`] says when that is done.
+pub struct SledLog {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SledLog {
+    /// Opens the log of a data directory, creating it if there is none. What a crash left of an append that was never
+    /// acknowledged is dropped. The directory must stay held as long as the log is open.
+    pub fn open(dir: &DataDir, settings: LogSettings) -> Result<Self, OpenError> {
+        let (shared, writer) = open::open(dir, settings)?;
+        Ok(Self {
+            shared,
+            writer: Mutex::new(Some(writer)),
+        })
+    }
+
+    /// Accepts no more appends, writes those that wait, completes the index, and returns when all is synced.
+    pub fn close(&self) {
+        self.shared.queue.close("the log is shutting down");
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // A writer that panicked has said so in the log's fatal state.
+            let _ = writer.join();
+        }
+    }
+
+    /// Why the log failed, if it did: appends are then refused until it is opened again.
+    pub fn fatal(&self) -> Option<String> {
+        self.shared.fatal.get().cloned()
+    }
+
+    /// Checks everything that is stored: blocks, gaplessness, stream versions, times, indexes. Problems are in the
+    /// report; an error means that checking itself was not possible.
+    pub fn verify(&self, progress: &mut dyn FnMut(VerifyProgress)) -> Result<VerifyReport, LogError> {
+        verify(&self.shared, progress)
+    }
+}
+
+impl Drop for SledLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl EventLog for SledLog {
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn engine(&self) -> &'static str {
+        "sled"
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.shared.epoch
+    }
+
+    fn head(&self) -> Position {
+        self.shared.head.get()
+    }
+
+    fn wait_beyond(&self, position: Position, timeout: Duration) -> Position {
+        self.shared.head.wait_beyond(position, timeout)
+    }
+
+    fn read(&self, after: Position, bytes_max: usize) -> Result<Vec<Block>, LogError> {
+        self.shared.read(after, bytes_max)
+    }
+
+    fn read_one(&self, position: Position) -> Result<Option<Record>, LogError> {
+        self.shared.record(position)
+    }
+
+    fn read_stream(
+        &self,
+        stream: &StreamId,
+        from: Version,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        self.shared.read_stream(stream, from, direction, limit)
+    }
+
+    fn stream_head(&self, stream: &StreamId) -> Result<Option<StreamHead>, LogError> {
+        self.shared.stream_head(stream)
+    }
+
+    fn find_command(&self, stream: &StreamId, key: &str) -> Result<Option<Position>, LogError> {
+        let found = self.shared.find_command(stream, key)?;
+        Ok(found.filter(|position| *position <= self.head()))
+    }
+
+    fn find_event(&self, id: &EventId) -> Result<Option<Position>, LogError> {
+        self.shared.find_event(id)
+    }
+
+    fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError> {
+        self.shared.position_at(time.timestamp_micros())
+    }
+}
+
+impl Appender for SledLog {
+    fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
+        let (answer, answered) = oneshot::channel();
+        let queued = check_bounds(&append).and_then(|bytes| self.shared.queue.push(Queued { append, bytes, answer }));
+        Box::pin(async move {
+            queued?;
+            let unknown = || AppendError::OutcomeUnknown("the writer ended before it answered".into());
+            answered.await.unwrap_or_else(|_| Err(unknown()))
+        })
+    }
+
+    fn fingerprint(&self, command: &[u8]) -> Fingerprint {
+        self.shared.secret.fingerprint(command)
+    }
+}

@@ -1,0 +1,22 @@
+//! The embedded engine: blocks in volumes, each a sled database, written by one thread, indexed behind.
+//!
+//! `docs/architecture.md` says why; `docs/format.md` says what the bytes are. Only this folder names sled.
+
+mod blocks;
+mod index;
+mod indexer;
+mod log;
+mod manifest;
+mod open;
+mod queue;
+mod settings;
+mod shared;
+mod tail;
+mod verify;
+mod volume;
+mod volumes;
+mod writer;
+
+pub use log::SledLog;
+pub use settings::{LogSettings, OpenError};
+pub use verify::{VerifyProblem, VerifyProgress, VerifyReport};

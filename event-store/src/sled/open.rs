@@ -1,0 +1,209 @@
+//! Opening a log: find the durable head, drop what a crash left of an unfinished append, bring the index up to date.
+
+use super::blocks::GroupBlocks;
+use super::index::Index;
+use super::indexer::{self, Indexer};
+use super::manifest::Manifest;
+use super::queue::Queue;
+use super::settings::{LogSettings, OpenError};
+use super::shared::{BlockWeight, HEADS_MAX, Shared};
+use super::tail::Tail;
+use super::volume::{Volume, key};
+use super::volumes::Volumes;
+use super::writer;
+use crate::data_dir::DataDir;
+use crate::head::DurableHead;
+use annals_core::{Block, Epoch, LogError, Position};
+use quick_cache::sync::Cache;
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, OnceLock, RwLock};
+use std::thread::JoinHandle;
+
+/// How many bytes of records are read at a time while the index catches up.
+const CATCH_UP_BYTES: usize = 4 << 20;
+
+pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>, JoinHandle<()>), OpenError> {
+    let log_path = dir.log_path();
+    let (manifest, secret) = Manifest::open(&log_path)?;
+    let (epoch, starts, was_clean) = (manifest.epoch, manifest.volumes.clone(), manifest.clean);
+    let volumes = Volumes::open(&log_path, manifest, settings.volume_cache_bytes)?;
+    let (head, last_recorded) = find_head(&volumes, epoch)?;
+    if !was_clean && head > Position::ZERO {
+        tracing::info!(
+            head = head.get(),
+            volumes = starts.len(),
+            "the log was not closed in order; its end was checked"
+        );
+    }
+    let index = open_index(&dir.index_path(), epoch, head, settings.volume_cache_bytes)?;
+    let name = dir.name().to_owned();
+    let shared = Arc::new(Shared {
+        own_source: format!("annals/{name}"),
+        name,
+        log_path,
+        epoch,
+        secret,
+        head: DurableHead::at(head),
+        volumes,
+        tail: Tail::default(),
+        index,
+        heads: Cache::new(HEADS_MAX),
+        blocks: Cache::with_weighter(4096, settings.block_cache_bytes, BlockWeight),
+        recent: RwLock::new(VecDeque::new()),
+        queue: Queue::new(settings.queue_appends_max, settings.queue_bytes_max),
+        fatal: OnceLock::new(),
+        settings,
+    });
+    catch_up(&shared)?;
+    let thread_failed = |error: std::io::Error| OpenError::storage(&shared.log_path, error);
+    let indexer = Indexer::start(shared.clone()).map_err(thread_failed)?;
+    let writer = writer::start(shared.clone(), indexer, last_recorded).map_err(thread_failed)?;
+    Ok((shared, writer))
+}
+
+/// The last complete append's last position, and its recorded time. Incomplete appends at the end are removed: they
+/// were never acknowledged.
+fn find_head(volumes: &Volumes, epoch: Epoch) -> Result<(Position, i64), OpenError> {
+    let current = volumes.current();
+    let mut dropped = false;
+    while let Some(key_bytes) = current.last_key()? {
+        let first = Position::new(key_bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)));
+        let incomplete_parts = key_bytes.len() > 8 || current.block_at(first).is_err();
+        if incomplete_parts && drop_torn_parts(&current, first, &key_bytes)? {
+            dropped = true;
+            continue;
+        }
+        let missing = || LogError::Damaged {
+            position: first,
+            detail: "the last block cannot be read".into(),
+        };
+        let block = current.block_at(first)?.ok_or_else(missing)?;
+        let (whole, recorded) = whole_appends(&block)?;
+        if whole == block.last() {
+            if dropped {
+                current.sync()?;
+            }
+            return Ok((whole, recorded));
+        }
+        dropped = true;
+        cut_block(&current, &block, whole, epoch, volumes.boot())?;
+    }
+    if dropped {
+        current.sync()?;
+    }
+    // The volume is empty: the log ends where the one before it does.
+    let before = current.first.previous();
+    if before == Position::ZERO {
+        return Ok((Position::ZERO, 0));
+    }
+    let (volume, _) = volumes.containing(before)?;
+    let missing = || LogError::Damaged {
+        position: before,
+        detail: "the block that should hold it is missing".into(),
+    };
+    let block = volume.block_at(before)?.ok_or_else(missing)?;
+    let (_, recorded) = whole_appends(&block)?;
+    Ok((before, recorded))
+}
+
+/// Removes the parts of a record whose parts are not all there; false if they are, so that something else is wrong.
+fn drop_torn_parts(volume: &Volume, first: Position, last_key: &[u8]) -> Result<bool, OpenError> {
+    let torn = match volume.block_at(first) {
+        // Parts whose beginning was dropped before them.
+        Ok(None) => last_key.len() > 8,
+        Err(LogError::Damaged { ref detail, .. }) => detail.contains("is missing"),
+        _ => false,
+    };
+    if torn {
+        volume.remove(last_key)?;
+    }
+    Ok(torn)
+}
+
+/// The last position of a block at which an append ends (the one before the block if none does), with its time.
+fn whole_appends(block: &Block) -> Result<(Position, i64), OpenError> {
+    let (mut whole, mut recorded) = (block.first().previous(), 0);
+    for record in block.iter() {
+        let record = record.map_err(LogError::from)?;
+        if record.header.place.is_last() {
+            (whole, recorded) = (record.position, record.header.recorded);
+        }
+    }
+    Ok((whole, recorded))
+}
+
+fn cut_block(volume: &Volume, block: &Block, whole: Position, epoch: Epoch, boot: u64) -> Result<(), OpenError> {
+    tracing::warn!(
+        from = whole.next().get(),
+        to = block.last().get(),
+        "dropped what a crash left of an append that was never acknowledged"
+    );
+    volume.remove(&key(block.first()))?;
+    if whole < block.first() {
+        return Ok(());
+    }
+    let mut kept = GroupBlocks::new(epoch, boot, block.first());
+    for record in block.iter().take(whole.since(block.first()) as usize + 1) {
+        let record = record.map_err(LogError::from)?;
+        kept.push(record.header_bytes, record.payload);
+    }
+    for (key, frame) in kept
+        .finish()
+        .iter()
+        .flat_map(|block| GroupBlocks::frames(block, epoch, boot))
+    {
+        volume.insert(&key, frame)?;
+    }
+    Ok(())
+}
+
+/// Opens the index; one that cannot be used is derived state and is built anew.
+fn open_index(path: &Path, epoch: Epoch, head: Position, cache_bytes: u64) -> Result<Index, OpenError> {
+    let usable = Index::open(path, cache_bytes).and_then(|index| Ok((index.checkpoint()?, index)));
+    match usable {
+        Ok((Some((found, position)), index)) if found == epoch => {
+            // Only durable events are indexed: an index that knows more says that acknowledged events are gone.
+            if position > head {
+                let detail = format!("the log ends at {head}, but its index has read up to {position}");
+                return Err(OpenError::Damaged {
+                    position: head.next(),
+                    detail,
+                });
+            }
+            return Ok(index);
+        }
+        Ok((None, index)) if head == Position::ZERO => return Ok(index),
+        Ok((checkpoint, _)) => tracing::warn!(?checkpoint, "the stream index is of another log; it is built anew"),
+        Err(error) => tracing::warn!(%error, "the stream index cannot be used; it is built anew"),
+    }
+    if path.exists() {
+        std::fs::remove_dir_all(path).map_err(|error| OpenError::storage(path, error))?;
+    }
+    Ok(Index::open(path, cache_bytes)?)
+}
+
+/// Reads into the tail what the index has not read yet, writing the index in batches when that is much.
+fn catch_up(shared: &Shared) -> Result<(), OpenError> {
+    let indexed = shared
+        .index
+        .checkpoint()?
+        .map_or(Position::ZERO, |(_, position)| position);
+    let head = shared.head.get();
+    let mut after = indexed;
+    while after < head {
+        for block in shared.read(after, CATCH_UP_BYTES)? {
+            for record in block.iter() {
+                let record = record.map_err(LogError::from)?;
+                shared.tail.add(record.position, &record.header);
+            }
+            after = block.last();
+        }
+        let long = shared.tail.len() >= shared.settings.index_tail_max;
+        if let Some(generation) = long.then(|| shared.tail.freeze()).flatten() {
+            indexer::write(&shared.index, shared, &generation, after)?;
+            shared.tail.thaw();
+        }
+    }
+    Ok(())
+}

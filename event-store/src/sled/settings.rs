@@ -1,0 +1,84 @@
+//! Settings of the sled engine and why it could not be opened.
+
+use crate::data_dir::DataDirError;
+use annals_core::Position;
+use std::path::PathBuf;
+
+/// Settings of the log; the defaults are for a server of its own.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// Size at which a volume is closed and the next one begun, bytes.
+    pub volume_bytes_max: u64,
+    /// Free space on the disk below which appends are refused, bytes.
+    pub reserve_bytes: u64,
+    /// How many appends may wait.
+    pub queue_appends_max: usize,
+    /// How many bytes of appends may wait.
+    pub queue_bytes_max: usize,
+    /// How many events may be in memory before the stream index is written.
+    pub index_tail_max: usize,
+    /// Size of the cache of decompressed blocks, bytes.
+    pub block_cache_bytes: u64,
+    /// sled's cache for each open volume, bytes.
+    pub volume_cache_bytes: u64,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            volume_bytes_max: 128 << 20,
+            reserve_bytes: 64 << 20,
+            queue_appends_max: 8192,
+            queue_bytes_max: 32 << 20,
+            index_tail_max: 64 * 1024,
+            block_cache_bytes: 32 << 20,
+            volume_cache_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Why a log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Dir(#[from] DataDirError),
+    /// What is stored is not what was written.
+    #[error("the log is damaged at position {position}: {detail}; restore a backup")]
+    Damaged {
+        /// The first position that is lost or cannot be trusted.
+        position: Position,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The storage failed.
+    #[error("{} cannot be opened: {detail}", path.display())]
+    Storage {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+}
+
+impl OpenError {
+    pub(super) fn storage(path: &std::path::Path, detail: impl std::fmt::Display) -> Self {
+        Self::Storage {
+            path: path.to_owned(),
+            detail: detail.to_string(),
+        }
+    }
+}
+
+impl From<annals_core::LogError> for OpenError {
+    fn from(error: annals_core::LogError) -> Self {
+        match error {
+            annals_core::LogError::Damaged { position, detail } => Self::Damaged { position, detail },
+            other => Self::Storage {
+                path: PathBuf::new(),
+                detail: other.to_string(),
+            },
+        }
+    }
+}

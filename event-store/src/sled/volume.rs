@@ -1,0 +1,231 @@
+//! One volume: a sled database with the blocks of a run of positions. Knows keys and frames, not what is in records.
+//!
+//! Key: position of the first record (u64 BE); further parts of a record larger than a block: position, part (u16 BE).
+
+use crate::frame::{self, FrameError, FrameMeta};
+use annals_core::{Block, LogError, Position};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// sled's segment: leaves have at most 17 blocks of 64 KiB, far from the quarter of it where sled would begin to
+/// write them as unsynced files of their own.
+const SEGMENT_BYTES: usize = 8 << 20;
+
+pub(super) struct Volume {
+    pub(super) first: Position,
+    path: PathBuf,
+    db: sled::Db,
+    file: File,
+}
+
+/// The key of the block that begins at a position.
+pub(super) fn key(first: Position) -> [u8; 8] {
+    first.get().to_be_bytes()
+}
+
+/// The key of a further part of the record at a position.
+pub(super) fn part_key(first: Position, part: u16) -> [u8; 10] {
+    let mut key = [0; 10];
+    key[..8].copy_from_slice(&first.get().to_be_bytes());
+    key[8..].copy_from_slice(&part.to_be_bytes());
+    key
+}
+
+/// The position in a key.
+fn position_of(key: &[u8]) -> Position {
+    Position::new(key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
+}
+
+fn damaged(position: Position, detail: impl Into<String>) -> LogError {
+    LogError::Damaged {
+        position,
+        detail: detail.into(),
+    }
+}
+
+impl Volume {
+    /// Opens the volume, creating it if it is not there. sled panics on most damaged files: that is damage, too.
+    pub(super) fn open(path: &Path, first: Position, cache_bytes: u64) -> Result<Self, LogError> {
+        let config = sled::Config::new()
+            .path(path)
+            .segment_size(SEGMENT_BYTES)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(None)
+            .print_profile_on_drop(false);
+        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
+        let db = match opened {
+            Ok(Ok(db)) => db,
+            Ok(Err(sled::Error::Corruption { .. })) | Err(_) => {
+                return Err(damaged(
+                    first,
+                    format!("the files of volume {} are damaged", path.display()),
+                ));
+            }
+            Ok(Err(error)) => return Err(LogError::Storage(format!("{}: {error}", path.display()))),
+        };
+        let file = File::open(path.join("db")).map_err(|error| LogError::Storage(error.to_string()))?;
+        let volume = Self {
+            first,
+            path: path.to_owned(),
+            db,
+            file,
+        };
+        volume.refuse_blobs()?;
+        Ok(volume)
+    }
+
+    /// sled writes large leaves to files that it neither syncs nor misses: there must never be one.
+    fn refuse_blobs(&self) -> Result<(), LogError> {
+        let blobs = std::fs::read_dir(self.path.join("blobs"));
+        match blobs.ok().and_then(|mut entries| entries.next()) {
+            None => Ok(()),
+            Some(_) => Err(LogError::Storage(format!(
+                "{} holds files that cannot be trusted",
+                self.path.join("blobs").display()
+            ))),
+        }
+    }
+
+    pub(super) fn insert(&self, key: &[u8], frame: Vec<u8>) -> Result<(), LogError> {
+        self.db
+            .insert(key, frame)
+            .map(|_| ())
+            .map_err(|error| LogError::Storage(error.to_string()))
+    }
+
+    pub(super) fn remove(&self, key: &[u8]) -> Result<(), LogError> {
+        self.db
+            .remove(key)
+            .map(|_| ())
+            .map_err(|error| LogError::Storage(error.to_string()))
+    }
+
+    /// Everything inserted so far survives a power cut when this returns. sled's flush alone does not reach the disk's
+    /// cache, nor the file's metadata.
+    pub(super) fn sync(&self) -> Result<(), LogError> {
+        self.db.flush().map_err(|error| LogError::Storage(error.to_string()))?;
+        self.file
+            .sync_data()
+            .map_err(|error| LogError::Storage(error.to_string()))
+    }
+
+    /// Size of its file in bytes.
+    pub(super) fn file_len(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    /// The block that contains `position`; `None` if the volume ends before it.
+    pub(super) fn block_at(&self, position: Position) -> Result<Option<Block>, LogError> {
+        match self.scan(position)?.next().transpose()? {
+            Some(block) if block.last() >= position => Ok(Some(block)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The first position of the block that contains `position`, or of the last one before it.
+    pub(super) fn block_start(&self, position: Position) -> Result<Option<Position>, LogError> {
+        let found = self
+            .db
+            .get_lt(key(position.next()))
+            .map_err(|error| LogError::Storage(error.to_string()))?;
+        Ok(found.map(|(key, _)| position_of(&key)))
+    }
+
+    /// Blocks in order, beginning with the one that contains `position` or, if none does, with the next.
+    pub(super) fn scan(&self, position: Position) -> Result<Blocks<'_>, LogError> {
+        let start = self.block_start(position)?.unwrap_or(position);
+        Ok(Blocks {
+            volume: self,
+            entries: self.db.range(key(start)..),
+            done: false,
+        })
+    }
+
+    /// First position of the next block that begins after `position`.
+    pub(super) fn start_after(&self, position: Position) -> Result<Option<Position>, LogError> {
+        let mut later = self.db.range(key(position.next())..);
+        // Parts of records have longer keys; only the first begins a block.
+        let found = later
+            .find(|entry| entry.as_ref().map_or(true, |(key, _)| key.len() == 8))
+            .transpose();
+        found
+            .map(|found| found.map(|(key, _)| position_of(&key)))
+            .map_err(|error| LogError::Storage(error.to_string()))
+    }
+
+    /// Last key; `None` for an empty volume.
+    pub(super) fn last_key(&self) -> Result<Option<Vec<u8>>, LogError> {
+        let last = self.db.last().map_err(|error| LogError::Storage(error.to_string()))?;
+        Ok(last.map(|(key, _)| key.to_vec()))
+    }
+
+    /// The block whose first key this is, checked against it.
+    fn decode(&self, first: Position, value: &[u8]) -> Result<Block, LogError> {
+        let (meta, raw) = checked(first, value)?;
+        if meta.parts <= 1 {
+            return Ok(Block::new(first, u64::from(meta.count), raw.into()));
+        }
+        let mut parts = vec![raw];
+        for part in 1..meta.parts {
+            let value = self
+                .db
+                .get(part_key(first, part))
+                .map_err(|error| LogError::Storage(error.to_string()))?;
+            let value = value.ok_or_else(|| damaged(first, format!("part {part} of the record is missing")))?;
+            let (found, raw) = checked(first, &value)?;
+            if (found.part, found.parts) != (part, meta.parts) {
+                return Err(damaged(first, format!("part {part} of the record is another block")));
+            }
+            parts.push(raw);
+        }
+        Ok(frame::join(first, &parts))
+    }
+}
+
+fn checked(first: Position, value: &[u8]) -> Result<(FrameMeta, Vec<u8>), LogError> {
+    let (meta, raw, used) =
+        frame::decode_bytes(value).map_err(|error: FrameError| damaged(first, error.to_string()))?;
+    if meta.first != first {
+        return Err(damaged(
+            first,
+            format!("the block of position {} stands here", meta.first),
+        ));
+    }
+    if used != value.len() {
+        return Err(damaged(first, "bytes follow the block"));
+    }
+    Ok((meta, raw))
+}
+
+/// Blocks of a volume in order.
+pub(super) struct Blocks<'a> {
+    volume: &'a Volume,
+    entries: sled::Iter,
+    done: bool,
+}
+
+impl Iterator for Blocks<'_> {
+    type Item = Result<Block, LogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        loop {
+            match self.entries.next()? {
+                // Further parts of a record were read with its first.
+                Ok((key, _)) if key.len() > 8 => {}
+                Ok((key, value)) => {
+                    let block = self.volume.decode(position_of(&key), &value);
+                    self.done = block.is_err();
+                    return Some(block);
+                }
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(LogError::Storage(error.to_string())));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What the suites of this crate share: small words for appending and reading, and a sled log in a directory of its own.
+
+#![allow(unreachable_pub, reason = "the suites are crates of their own")]
+#![allow(dead_code, reason = "each suite uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use annals_core::*;
+use annals_event_store::{DataDir, LogSettings, OpenOptions, SledLog};
+use std::future::Future;
+use std::path::Path;
+
+pub fn stream(name: &str) -> StreamId {
+    name.parse().unwrap()
+}
+
+pub fn event(text: &str) -> NewEvent {
+    let mut event = NewEvent::new("Said", text.as_bytes().to_vec());
+    event.content_type = "text/plain".into();
+    event
+}
+
+/// Waits for a future.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+pub fn append(log: &dyn Appender, name: &str, texts: &[&str]) -> Result<Appended, AppendError> {
+    run(log.append(Append::new(
+        stream(name),
+        texts.iter().map(|text| event(text)).collect(),
+    )))
+}
+
+/// All payloads after a position.
+pub fn texts(log: &dyn Appender, mut after: Position) -> Vec<String> {
+    let mut texts = Vec::new();
+    loop {
+        let blocks = log.read(after, 10_000).unwrap();
+        let Some(last) = blocks.last() else { return texts };
+        after = last.last();
+        for record in blocks.iter().flat_map(Block::iter) {
+            texts.push(String::from_utf8(record.unwrap().payload.to_vec()).unwrap());
+        }
+    }
+}
+
+/// Small volumes and a short tail, so that rolling and indexing happen in tests.
+pub fn small() -> LogSettings {
+    LogSettings {
+        volume_bytes_max: 1,
+        index_tail_max: 16,
+        reserve_bytes: 0,
+        ..LogSettings::default()
+    }
+}
+
+pub fn open(path: &Path, settings: LogSettings) -> (SledLog, DataDir) {
+    let dir = DataDir::open(
+        path,
+        OpenOptions {
+            create: true,
+            ..OpenOptions::default()
+        },
+    )
+    .unwrap();
+    (SledLog::open(&dir, settings).unwrap(), dir)
+}
+
+/// A sled log that goes with its directory.
+pub struct TempLog {
+    log: SledLog,
+    _held: DataDir,
+    _dir: tempfile::TempDir,
+}
+
+impl TempLog {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = LogSettings {
+            index_tail_max: 50,
+            reserve_bytes: 0,
+            ..LogSettings::default()
+        };
+        let (log, held) = open(dir.path(), settings);
+        Self {
+            log,
+            _held: held,
+            _dir: dir,
+        }
+    }
+}
+
+impl std::ops::Deref for TempLog {
+    type Target = SledLog;
+
+    fn deref(&self) -> &SledLog {
+        &self.log
+    }
+}

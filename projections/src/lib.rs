@@ -1,0 +1,36 @@
+//! Views and reactors: workers that follow the log, fold events into rows, and answer events with commands.
+//!
+//! The log is read through `annals_core::EventLog` alone; no type of a storage engine appears outside this crate.
+
+// The suites' helpers name this crate from outside; the unit tests that use them are inside.
+#[cfg(test)]
+extern crate self as annals_projections;
+
+mod definition;
+mod error;
+mod offline;
+mod pace;
+mod progress;
+mod projections;
+mod query;
+mod reactors;
+mod reader;
+mod replay;
+mod settings;
+mod space;
+mod status;
+mod store;
+mod views;
+
+pub use definition::{ReactorDefinition, ViewDefinition};
+pub use error::{FoldError, ProjectionError, RebuildError, ResumeError};
+pub use offline::{dump_rows, resume_reactor, statuses_offline};
+pub use projections::{Projections, ViewHandle};
+pub use query::{IndexRange, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery, Order, QueryError, RowAnswer};
+pub use reactors::{DispatchError, DispatchRequest, Dispatcher};
+pub use replay::{Cutoff, FoldProgress, fold_rows};
+pub use settings::ProjectionSettings;
+pub use status::{OutboxStatus, ProjectionKind, ProjectionState, ProjectionStatus, RebuildState, RebuildStatus};
+pub use views::{
+    Comparison, Difference, DifferenceKind, RebuildOptions, RebuildProgress, RebuildReport, rebuild_offline,
+};

@@ -1,0 +1,265 @@
+//! [`Projections`]: the running views and reactors of a server.
+
+use crate::progress::locked;
+use crate::query;
+use crate::reactors::{ReactorsDir, RunningReactor};
+use crate::views::{RunningView, Shared, ViewsDir, begin_rebuild};
+use crate::{
+    Dispatcher, ListPage, ListQuery, ProjectionError, ProjectionSettings, ProjectionStatus, QueryError,
+    ReactorDefinition, RebuildError, RebuildStatus, ResumeError, RowAnswer, ViewDefinition,
+};
+use crate::{reactors, views};
+use annals_core::{Catalog, Epoch, EventLog, IndexKind, Position};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The running views and reactors, a thread for each. Cheap to clone. They stop with [`Projections::shutdown`], without
+/// waiting also when the last clone is dropped.
+#[derive(Clone)]
+pub struct Projections {
+    running: Arc<Running>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    views: Vec<Arc<RunningView>>,
+    reactors: Vec<Arc<RunningReactor>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Projections {
+    /// Starts all views and reactors. Returns when each has opened its store or has begun to build it. Blocks.
+    pub fn start(
+        log: Arc<dyn EventLog>,
+        catalog: Arc<Catalog>,
+        views: Vec<ViewDefinition>,
+        reactors: Vec<ReactorDefinition>,
+        dispatcher: Option<Arc<dyn Dispatcher>>,
+        settings: ProjectionSettings,
+    ) -> Result<Self, ProjectionError> {
+        let names = views.iter().map(ViewDefinition::name);
+        check_names(names.chain(reactors.iter().map(ReactorDefinition::name)))?;
+        let directory = ViewsDir::open(&settings.views_dir).map_err(|error| unusable(&settings.views_dir, error))?;
+        directory.remove_leftovers();
+        let shared = Arc::new(Shared {
+            log,
+            catalog,
+            settings,
+            stopping: AtomicBool::new(false),
+        });
+        let directory = Arc::new(directory);
+        let views = views
+            .into_iter()
+            .map(|view| Arc::new(RunningView::new(Arc::clone(&shared), view, Arc::clone(&directory))))
+            .collect();
+        let running = Running {
+            reactors: prepare(&shared, reactors, dispatcher)?,
+            shared,
+            views,
+            threads: Mutex::new(Vec::new()),
+        };
+        running.spawn_all()?;
+        Ok(Self {
+            running: Arc::new(running),
+        })
+    }
+
+    /// How far each view and reactor is, in the order they were given. Does no I/O.
+    pub fn statuses(&self) -> Vec<ProjectionStatus> {
+        let views = self.running.views.iter().map(|view| view.status());
+        views
+            .chain(self.running.reactors.iter().map(|reactor| reactor.status()))
+            .collect()
+    }
+
+    /// A view to be queried.
+    pub fn view(&self, name: &str) -> Option<ViewHandle> {
+        let view = self.running.views.iter().find(|view| view.name() == name)?;
+        Some(ViewHandle { view: Arc::clone(view) })
+    }
+
+    /// All views to be queried, in the order they were given.
+    pub fn views(&self) -> Vec<ViewHandle> {
+        let handle = |view: &Arc<RunningView>| ViewHandle { view: Arc::clone(view) };
+        self.running.views.iter().map(handle).collect()
+    }
+
+    /// Begins to rebuild a view, beside the one that serves. Returns at once.
+    pub fn rebuild(&self, name: &str) -> Result<(), RebuildError> {
+        match self.running.views.iter().find(|view| view.name() == name) {
+            Some(view) => begin_rebuild(view),
+            None => Err(RebuildError::UnknownView {
+                name: name.to_owned(),
+                known: self.running.views.iter().map(|view| view.name().to_owned()).collect(),
+            }),
+        }
+    }
+
+    /// How far a view's rebuild is; `None` if there is no such view or it was not rebuilt since the start.
+    pub fn rebuild_status(&self, name: &str) -> Option<RebuildStatus> {
+        let view = self.running.views.iter().find(|view| view.name() == name)?;
+        locked(&view.rebuild).status.clone()
+    }
+
+    /// Tells a reactor that has stopped from where to go on, see [`crate::resume_reactor`].
+    pub fn resume_reactor(&self, name: &str, from: Position) -> Result<(), ResumeError> {
+        match self.running.reactors.iter().find(|reactor| reactor.name() == name) {
+            Some(reactor) => reactor.resume(from),
+            None => Err(ResumeError::UnknownReactor {
+                name: name.to_owned(),
+                known: self
+                    .running
+                    .reactors
+                    .iter()
+                    .map(|reactor| reactor.name().to_owned())
+                    .collect(),
+            }),
+        }
+    }
+
+    /// Stops all views and reactors: what was folded is written and synced, commands in flight are waited for. Blocks.
+    pub fn shutdown(&self) {
+        self.running.shutdown();
+    }
+}
+
+impl Running {
+    fn spawn_all(&self) -> Result<(), ProjectionError> {
+        let no_thread = |name: &str, error| ProjectionError::Thread {
+            name: name.to_owned(),
+            error,
+        };
+        let (ready, is_ready) = mpsc::channel();
+        for view in &self.views {
+            let thread =
+                views::spawn(Arc::clone(view), ready.clone()).map_err(|error| no_thread(view.name(), error))?;
+            locked(&self.threads).push(thread);
+        }
+        for reactor in &self.reactors {
+            let thread = reactors::spawn(Arc::clone(reactor)).map_err(|error| no_thread(reactor.name(), error))?;
+            locked(&self.threads).push(thread);
+        }
+        drop(ready);
+        // Ends when each view has spoken or, should it have failed at once, has gone.
+        for () in is_ready {}
+        Ok(())
+    }
+
+    fn shutdown(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        for view in &self.views {
+            let rebuild = locked(&view.rebuild).thread.take();
+            if let Some(thread) = rebuild {
+                // A panic in there was told by the thread itself.
+                let _ = thread.join();
+            }
+        }
+        for thread in locked(&self.threads).drain(..) {
+            let _ = thread.join();
+        }
+        for view in &self.views {
+            view.close();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+fn prepare(
+    shared: &Arc<Shared>,
+    reactors: Vec<ReactorDefinition>,
+    dispatcher: Option<Arc<dyn Dispatcher>>,
+) -> Result<Vec<Arc<RunningReactor>>, ProjectionError> {
+    let Some(first) = reactors.first() else {
+        return Ok(Vec::new());
+    };
+    let dispatcher = dispatcher.ok_or_else(|| ProjectionError::NoDispatcher(first.name().to_owned()))?;
+    let path = &shared.settings.reactors_dir;
+    let directory = Arc::new(ReactorsDir::open(path).map_err(|error| unusable(path, error))?);
+    let prepare = |reactor| {
+        let (directory, dispatcher) = (Arc::clone(&directory), Arc::clone(&dispatcher));
+        Arc::new(RunningReactor::new(Arc::clone(shared), reactor, directory, dispatcher))
+    };
+    Ok(reactors.into_iter().map(prepare).collect())
+}
+
+fn check_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), ProjectionError> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if annals_core::check_category(name).is_err() || name.starts_with('$') {
+            return Err(ProjectionError::InvalidName(name.to_owned()));
+        }
+        if !seen.insert(name) {
+            return Err(ProjectionError::NameTwice(name.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn unusable(path: &Path, error: std::io::Error) -> ProjectionError {
+    ProjectionError::Directory {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+/// A view to be queried. Cheap to clone.
+#[derive(Clone)]
+pub struct ViewHandle {
+    view: Arc<RunningView>,
+}
+
+impl ViewHandle {
+    /// What is known of the view.
+    pub fn definition(&self) -> &ViewDefinition {
+        &self.view.definition
+    }
+
+    /// The row of a key. May block on the disk.
+    pub fn row(&self, key: &str) -> Result<RowAnswer, QueryError> {
+        query::row(&self.view, key)
+    }
+
+    /// A page of rows. May block on the disk.
+    pub fn list(&self, query: &ListQuery) -> Result<ListPage, QueryError> {
+        query::list(&self.view, query)
+    }
+
+    /// The kind of an index; an error that names those there are.
+    pub fn index_kind(&self, name: &str) -> Result<IndexKind, QueryError> {
+        query::index_kind(&self.view.definition, name)
+    }
+
+    /// Waits until the view has read the log up to a position, at most for `timeout`; returns how far it is.
+    pub async fn wait_for(&self, position: Position, timeout: Duration) -> Position {
+        self.view.progress.wait_for(position, timeout).await
+    }
+
+    /// Up to where the view has read the log.
+    pub fn position(&self) -> Position {
+        self.view.progress.position()
+    }
+
+    /// The history that the position belongs to.
+    pub fn epoch(&self) -> Epoch {
+        self.view.progress.epoch()
+    }
+
+    /// Events that the view has not read yet.
+    pub fn lag_events(&self) -> u64 {
+        self.view.progress.lag_events()
+    }
+
+    /// How far the view is, and what keeps it from going on. Does no I/O.
+    pub fn status(&self) -> ProjectionStatus {
+        self.view.status()
+    }
+}

@@ -1,0 +1,150 @@
+//! What is asked of a view and what it answers.
+
+use annals_core::{Epoch, IndexKind, IndexValue, Position};
+
+/// Rows on a page when nothing else is asked for.
+pub const LIST_LIMIT_DEFAULT: usize = 100;
+/// Most rows on a page.
+pub const LIST_LIMIT_MAX: usize = 1_000;
+
+/// One row of a view, or that there is none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowAnswer {
+    /// The row as MessagePack; `None` if the view has no row of that key.
+    pub row: Option<Vec<u8>>,
+    /// Opaque; changes whenever the row may have changed. Without the quotes of HTTP. Empty if there is no row.
+    pub etag: String,
+    /// Up to where the view has read the log; the row is at least that new.
+    pub position: Position,
+    /// The history that the position belongs to.
+    pub epoch: Epoch,
+}
+
+/// Which values of an index are asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum IndexRange {
+    /// Exactly this value.
+    Equal(IndexValue),
+    /// From this value on and up to that one, both included; open where nothing is said.
+    Between {
+        /// The lowest.
+        from: Option<IndexValue>,
+        /// The highest.
+        to: Option<IndexValue>,
+    },
+}
+
+/// Which way a list runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// From the lowest on.
+    #[default]
+    Ascending,
+    /// From the highest down.
+    Descending,
+}
+
+/// Which rows are asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListQuery {
+    /// Rows with these values of this index, in the index's order; `None`: all rows, in the order of their keys.
+    pub index: Option<(String, IndexRange)>,
+    /// Which way.
+    pub order: Order,
+    /// Rows on the page; at least 1, at most [`LIST_LIMIT_MAX`], whatever is written here.
+    pub limit: usize,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self {
+            index: None,
+            order: Order::Ascending,
+            limit: LIST_LIMIT_DEFAULT,
+            cursor: None,
+        }
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListPage {
+    /// Keys, and rows as MessagePack.
+    pub rows: Vec<(String, Vec<u8>)>,
+    /// Asks for the next page; `None` on the last one.
+    pub next_cursor: Option<String>,
+    /// Up to where the view has read the log; every row is at least that new.
+    pub position: Position,
+    /// The history that the position belongs to.
+    pub epoch: Epoch,
+}
+
+/// Why a view did not answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// The view has no such index.
+    #[error("view {view} has no index {name:?}; {}", known_text(known))]
+    UnknownIndex {
+        /// The view.
+        view: String,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<&'static str>,
+    },
+    /// The values asked for are not of the index's kind.
+    #[error("index {index} of view {view} holds values of another kind: {kind:?}")]
+    WrongKind {
+        /// The view.
+        view: String,
+        /// The index.
+        index: String,
+        /// The kind of its values.
+        kind: IndexKind,
+    },
+    /// The cursor is not one that this list gave out.
+    #[error("the cursor is not one of this list: use next_cursor of the page before, or none to begin anew")]
+    BadCursor,
+    /// What is stored is not what was written. It is not served.
+    #[error(
+        "row {key:?} of view {view} is damaged and not served ({detail}): ask again once the view is rebuilt, see GET /v1/projections/{view}/rebuild or run `annals rebuild {view}`"
+    )]
+    Damaged {
+        /// The view.
+        view: String,
+        /// The row's key.
+        key: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The view has nothing to serve yet, or refuses to.
+    #[error("view {view} does not serve ({state}): {detail}")]
+    Unavailable {
+        /// The view.
+        view: String,
+        /// What it is doing instead: `starting`, `rebuilding`, `stopped`.
+        state: &'static str,
+        /// Why, and what to do.
+        detail: String,
+    },
+    /// The storage failed.
+    #[error(
+        "view {view} could not be read: {detail}; restart the server, and if that does not help run `annals rebuild {view}`"
+    )]
+    Storage {
+        /// The view.
+        view: String,
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+fn known_text(known: &[&str]) -> String {
+    if known.is_empty() {
+        return "it has none: add #[index] to a field of its row".into();
+    }
+    format!("there are: {}", known.join(", "))
+}

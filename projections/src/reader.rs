@@ -1,0 +1,76 @@
+//! Reads the log in batches that end anywhere, without reading a block twice.
+
+use annals_core::{Block, EventLog, LogError, Position, RecordRef};
+use std::collections::VecDeque;
+
+/// Whether a batch goes on after an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Take {
+    More,
+    Enough,
+}
+
+/// Blocks that were read and are not used up.
+pub(crate) struct LogReader<'a> {
+    log: &'a dyn EventLog,
+    read_bytes: usize,
+    blocks: VecDeque<Block>,
+}
+
+impl<'a> LogReader<'a> {
+    pub(crate) fn new(log: &'a dyn EventLog, read_bytes: usize) -> Self {
+        Self {
+            log,
+            read_bytes,
+            blocks: VecDeque::new(),
+        }
+    }
+
+    /// Hands out the events after `after`, up to `until`, until `visit` has enough or the log ends. Returns the position
+    /// of the last one handed out, `after` if there was none.
+    pub(crate) fn read<E: From<LogError>>(
+        &mut self,
+        after: Position,
+        until: Position,
+        mut visit: impl FnMut(&RecordRef<'_>) -> Result<Take, E>,
+    ) -> Result<Position, E> {
+        let mut position = after;
+        while position < until {
+            let Some(block) = self.next_block(position)? else {
+                break;
+            };
+            for record in block.clip(position, until).map_err(LogError::from)?.iter() {
+                let record = record.map_err(LogError::from)?;
+                if record.position != position.next() {
+                    let detail = format!("after {position} comes {}", record.position);
+                    return Err(LogError::Damaged {
+                        position: position.next(),
+                        detail,
+                    }
+                    .into());
+                }
+                let take = visit(&record)?;
+                position = record.position;
+                if take == Take::Enough {
+                    return Ok(position);
+                }
+            }
+        }
+        Ok(position)
+    }
+
+    /// The block that holds the event after `position`.
+    fn next_block(&mut self, position: Position) -> Result<Option<Block>, LogError> {
+        // A batch that is folded a second time begins before what is left here.
+        if self.blocks.front().is_some_and(|block| block.first() > position.next()) {
+            self.blocks.clear();
+        }
+        while self.blocks.front().is_some_and(|block| block.last() <= position) {
+            self.blocks.pop_front();
+        }
+        if self.blocks.is_empty() {
+            self.blocks = self.log.read(position, self.read_bytes)?.into();
+        }
+        Ok(self.blocks.front().cloned())
+    }
+}

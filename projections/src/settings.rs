@@ -1,0 +1,53 @@
+//! What can be set about views and reactors. Every bound has a default that suits one machine.
+
+use std::path::PathBuf;
+
+/// Directories and bounds of views and reactors. Make one with [`ProjectionSettings::new`], then change what differs.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ProjectionSettings {
+    /// Where views keep their stores. May be deleted while nothing runs: it is then built anew from the log.
+    pub views_dir: PathBuf,
+    /// Where reactors keep their outboxes. Not derived from the log: belongs into a backup.
+    pub reactors_dir: PathBuf,
+    /// Most events in one batch.
+    pub batch_events_max: usize,
+    /// Most rows that one atomic write to a serving view changes; the batches of a view grow with its lag up to this.
+    pub batch_rows_max: usize,
+    /// Most rows that a build keeps in memory before it writes them.
+    pub build_rows_max: usize,
+    /// Bytes of records read from the log at once.
+    pub read_bytes: usize,
+    /// Bytes of rows that a view keeps in memory for folding, about.
+    pub table_bytes_max: usize,
+    /// Bytes of the storage engine's cache, for each view.
+    pub cache_bytes: u64,
+    /// Largest row in bytes. A larger one stops its view.
+    pub row_bytes_max: usize,
+    /// Free bytes on the disk below which views and reactors wait instead of writing.
+    pub reserve_bytes: u64,
+    /// Most commands of one reactor that are dispatched at the same time, each for another key.
+    pub dispatch_in_flight_max: usize,
+    /// Most commands that wait in the outbox of one reactor; it reads no further events until there are fewer.
+    pub outbox_pending_max: usize,
+}
+
+impl ProjectionSettings {
+    /// Settings with these directories and the defaults for everything else.
+    pub fn new(views_dir: impl Into<PathBuf>, reactors_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            views_dir: views_dir.into(),
+            reactors_dir: reactors_dir.into(),
+            batch_events_max: 16_384,
+            batch_rows_max: 2_048,
+            build_rows_max: 131_072,
+            read_bytes: 1024 * 1024,
+            table_bytes_max: 16 * 1024 * 1024,
+            cache_bytes: 16 * 1024 * 1024,
+            row_bytes_max: 16 * 1024 * 1024,
+            reserve_bytes: 64 * 1024 * 1024,
+            dispatch_in_flight_max: 32,
+            outbox_pending_max: 4_096,
+        }
+    }
+}

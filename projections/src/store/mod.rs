@@ -1,0 +1,76 @@
+//! Where rows and states are kept: ordered keys and values that are written atomically, in memory or on sled. What the
+//! keys and values mean is said in `layout`; how much of it can be trusted, too.
+
+pub(crate) mod layout;
+#[cfg(test)]
+mod memory;
+mod rows;
+mod sled;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use rows::{Checkpoint, OutboxMark, RowStore, STORE_FORMAT, StoredRow, count_rows};
+pub(crate) use sled::SledStore;
+
+use std::ops::Bound;
+
+/// A key or value that is read.
+pub(crate) type Bytes = Vec<u8>;
+
+/// Why a store did not do what it should.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// What is stored is not what was written.
+    #[error("{0}")]
+    Damaged(String),
+    /// Another process has it open.
+    #[error("{0} is in use by another process: stop the server first")]
+    InUse(String),
+    /// The storage failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Changes that are written all or none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Batch {
+    /// Key, and its value or that it is removed. Of several changes to one key the last one counts.
+    pub(crate) changes: Vec<(Bytes, Option<Bytes>)>,
+}
+
+impl Batch {
+    pub(crate) fn put(&mut self, key: Bytes, value: Bytes) {
+        self.changes.push((key, Some(value)));
+    }
+
+    pub(crate) fn remove(&mut self, key: Bytes) {
+        self.changes.push((key, None));
+    }
+}
+
+/// What a scan does after an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scan {
+    Go,
+    Stop,
+}
+
+/// Is handed a key and its value.
+pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<Scan, StoreError> + 'a;
+
+/// Bounds of a scan.
+pub(crate) type KeyRange = (Bound<Bytes>, Bound<Bytes>);
+
+/// Ordered keys and values. Reads go on while something is written; each read sees all of a batch or nothing of it.
+pub(crate) trait Store: Send + Sync {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Hands entries of the range to `visit`, in the order of their keys or backwards, until it says stop.
+    fn scan(&self, range: KeyRange, backwards: bool, visit: &mut Visit<'_>) -> Result<(), StoreError>;
+
+    /// Writes a batch, all or none. Survives a kill once [`Store::sync`] has returned, perhaps before.
+    fn apply(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// Returns when everything applied before is on the disk.
+    fn sync(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,116 @@
+//! A running view as its worker, its rebuild and its queries share it.
+
+use super::directory::{ViewStore, ViewsDir};
+use crate::progress::{Progress, locked};
+use crate::space::Space;
+use crate::{
+    ProjectionKind, ProjectionSettings, ProjectionState, ProjectionStatus, QueryError, RebuildStatus, ViewDefinition,
+};
+use annals_core::{Catalog, EventLog};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+/// What all views of a process share.
+pub(crate) struct Shared {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) settings: ProjectionSettings,
+    pub(crate) stopping: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// One running view.
+pub(crate) struct RunningView {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) definition: ViewDefinition,
+    pub(crate) directory: Arc<ViewsDir>,
+    pub(crate) space: Space,
+    pub(crate) progress: Progress,
+    serving: RwLock<Option<Arc<ViewStore>>>,
+    /// Held while a batch is folded and written, and while a store takes another's place.
+    pub(crate) step: Mutex<()>,
+    pub(crate) rebuild: Mutex<Rebuild>,
+    /// How often its store was found damaged since the start.
+    pub(crate) repairs: AtomicU32,
+}
+
+/// The rebuild that is going on, or the last one.
+#[derive(Default)]
+pub(crate) struct Rebuild {
+    pub(crate) status: Option<RebuildStatus>,
+    pub(crate) thread: Option<JoinHandle<()>>,
+}
+
+impl RunningView {
+    pub(crate) fn new(shared: Arc<Shared>, definition: ViewDefinition, directory: Arc<ViewsDir>) -> Self {
+        let progress = Progress::new(
+            definition.name(),
+            ProjectionKind::View,
+            Some(definition.version()),
+            Arc::clone(&shared.log),
+        );
+        let space = Space::new(directory.path(), shared.settings.reserve_bytes);
+        Self {
+            shared,
+            definition,
+            directory,
+            space,
+            progress,
+            serving: RwLock::new(None),
+            step: Mutex::new(()),
+            rebuild: Mutex::new(Rebuild::default()),
+            repairs: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.definition.name()
+    }
+
+    pub(crate) fn serving(&self) -> Option<Arc<ViewStore>> {
+        self.serving.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on queries and the worker use this store. What served before goes when the last query has finished.
+    pub(crate) fn serve(&self, store: ViewStore) {
+        let new = Some(Arc::new(store));
+        let old = std::mem::replace(&mut *self.serving.write().unwrap_or_else(PoisonError::into_inner), new);
+        if let Some(old) = old {
+            old.retire();
+        }
+    }
+
+    /// The store to be queried.
+    pub(crate) fn queried(&self) -> Result<Arc<ViewStore>, QueryError> {
+        self.serving().ok_or_else(|| {
+            let (state, error) = self.progress.state();
+            QueryError::Unavailable {
+                view: self.name().to_owned(),
+                state: state.as_str(),
+                detail: error.unwrap_or_else(|| "its rows are being built, try again later".into()),
+            }
+        })
+    }
+
+    pub(crate) fn status(&self) -> ProjectionStatus {
+        let mut status = self.progress.status();
+        status.rebuild = locked(&self.rebuild).status.clone();
+        status
+    }
+
+    /// Closes the store, so that another process can open it.
+    pub(crate) fn close(&self) {
+        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn stop(&self, error: &str) {
+        tracing::error!(view = self.name(), position = %self.progress.position(), error, "view stopped");
+        self.progress.enter(ProjectionState::Stopped, Some(error.to_owned()));
+    }
+}

@@ -1,0 +1,194 @@
+//! `annals verify` on logs that are not what was written: blocks altered, missing and swapped, an index that lies. Each
+//! is named by its position, and what is damaged is never served.
+
+use std::path::Path;
+
+use annals_tests::damage::{Database, blocks, change};
+use annals_tests::fixture::{copy, demo, verb};
+use annals_tests::server::Server;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+type Damage = fn(&Path, [u64; 2]) -> Result<usize>;
+type Lie = fn(&[u8], &[u8]) -> Option<Vec<u8>>;
+
+/// A log, and the positions of two of its blocks that are neither the first nor the last.
+fn written(data: &Path) -> Result<[u64; 2]> {
+    demo(data, 150)?;
+    let blocks = blocks(data)?;
+    ensure!(
+        blocks.len() > 8,
+        "only {} blocks: too few to damage one in the middle",
+        blocks.len()
+    );
+    Ok([blocks[blocks.len() / 2], blocks[blocks.len() / 2 + 2]])
+}
+
+/// What `verify` finds, line by line, and whether it holds.
+fn verified(data: &Path, code: i32) -> Result<Vec<Value>> {
+    verb(data, &["verify", "--format", "json"])?.exits(code)?.lines()
+}
+
+fn positions(lines: &[Value]) -> Vec<u64> {
+    let number = |line: &Value| line["position"].as_str().and_then(|text| text.parse().ok());
+    lines.iter().filter_map(number).collect()
+}
+
+#[test]
+fn an_untouched_log_holds() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("data");
+    let places = written(&data)?;
+    let lines = verified(&data, 0)?;
+    let last = lines.last().context("nothing was said")?;
+    ensure!(
+        last["result"] == "ok" && last["events"].as_u64() > Some(places[1]),
+        "{last}"
+    );
+    ensure!(positions(&lines).is_empty(), "{lines:?}");
+    // Opened by the tool that damages, and changed in nothing: the tool is not what is found.
+    ensure!(
+        change(&data, Database::Log, |_, value| Some(value.to_vec()))? == 0,
+        "the tool changed something"
+    );
+    ensure!(
+        change(&data, Database::Index, |_, value| Some(value.to_vec()))? == 0,
+        "the tool changed something"
+    );
+    verified(&data, 0)?;
+    Ok(())
+}
+
+#[test]
+fn damage_to_the_log_is_named_by_its_position() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let whole = directory.path().join("whole");
+    let places = written(&whole)?;
+    let kinds: [(&str, Damage, &[usize]); 3] = [
+        ("altered", alter, &[0]),
+        ("missing", remove, &[0]),
+        ("swapped", swap, &[0, 1]),
+    ];
+    for (kind, damage, named) in kinds {
+        let data = directory.path().join(kind);
+        copy(&whole, &data)?;
+        ensure!(damage(&data, places)? > 0, "{kind}: nothing was damaged");
+        let lines = verified(&data, 1).with_context(|| kind.to_owned())?;
+        for position in named.iter().map(|at| places[*at]) {
+            ensure!(
+                positions(&lines).contains(&position),
+                "{kind}: {position} is not named in {lines:?}"
+            );
+        }
+        let explained = lines
+            .iter()
+            .all(|line| line["what"].as_str().is_some_and(|what| !what.is_empty()));
+        ensure!(explained, "{kind}: {lines:?}");
+        is_not_served(&data, places[0]).with_context(|| kind.to_owned())?;
+    }
+    Ok(())
+}
+
+fn alter(data: &Path, [at, _]: [u64; 2]) -> Result<usize> {
+    change(data, Database::Log, |key, value| {
+        let mut value = value.to_vec();
+        if key == at.to_be_bytes() {
+            let middle = value.len() / 2;
+            value[middle] ^= 1;
+        }
+        Some(value)
+    })
+}
+
+fn remove(data: &Path, [at, _]: [u64; 2]) -> Result<usize> {
+    change(data, Database::Log, |key, value| {
+        (key != at.to_be_bytes()).then(|| value.to_vec())
+    })
+}
+
+fn swap(data: &Path, places: [u64; 2]) -> Result<usize> {
+    let mut stored = Vec::new();
+    change(data, Database::Log, |key, value| {
+        if places.iter().any(|place| key == place.to_be_bytes()) {
+            stored.push(value.to_vec());
+        }
+        Some(value.to_vec())
+    })?;
+    change(data, Database::Log, |key, value| {
+        let at = places.iter().position(|place| key == place.to_be_bytes());
+        at.map_or_else(|| Some(value.to_vec()), |at| stored.get(1 - at).cloned())
+    })
+}
+
+/// A server on the damaged log refuses to read there, with a problem that names the position.
+fn is_not_served(data: &Path, position: u64) -> Result<()> {
+    let server = Server::start(data)?;
+    let answer = server
+        .command
+        .get(&format!("/v1/events?after={}&limit=1", position - 1))?;
+    let detail = answer.problem(500, "log-damaged")?;
+    ensure!(
+        detail.contains(&position.to_string()) && detail.contains("annals verify"),
+        "{detail}"
+    );
+    server.stop()
+}
+
+#[test]
+fn an_index_that_lies_is_named() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let whole = directory.path().join("whole");
+    written(&whole)?;
+    let lies: [(&str, Lie); 4] = [
+        ("another-position", another_position),
+        ("no-such-stream", no_such_stream),
+        ("no-command", no_command),
+        ("another-command", another_command),
+    ];
+    for (kind, lie) in lies {
+        let data = directory.path().join(kind);
+        copy(&whole, &data)?;
+        let mut done = false;
+        let told = change(&data, Database::Index, |key, value| {
+            let lied = if done { Some(value.to_vec()) } else { lie(key, value) };
+            done |= lied.as_deref() != Some(value);
+            lied
+        })?;
+        ensure!(told == 1, "{kind}: {told} lies were told");
+        let lines = verified(&data, 1).with_context(|| kind.to_owned())?;
+        ensure!(
+            !positions(&lines).is_empty(),
+            "{kind}: no position is named in {lines:?}"
+        );
+        let told = lines
+            .iter()
+            .any(|line| line["what"].as_str().is_some_and(|what| what.contains("index")));
+        ensure!(told, "{kind}: {lines:?}");
+    }
+    Ok(())
+}
+
+/// The first event of a stream is said to be one position further on.
+fn another_position(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    let mut value = value.to_vec();
+    if key.starts_with(b"sorders/") {
+        value[0] ^= 1;
+    }
+    Some(value)
+}
+
+fn no_such_stream(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    (!key.starts_with(b"sorders/")).then(|| value.to_vec())
+}
+
+fn no_command(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    (!key.starts_with(b"k")).then(|| value.to_vec())
+}
+
+fn another_command(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    let mut value = value.to_vec();
+    if key.starts_with(b"k") {
+        value[7] ^= 1;
+    }
+    Some(value)
+}
