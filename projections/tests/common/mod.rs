@@ -126,8 +126,15 @@ pub(crate) fn settings(dir: &Path) -> ProjectionSettings {
     settings
 }
 
+/// Starts the views and waits until their first build is over: what is appended then is followed, not built.
 pub(crate) fn start(log: &MemoryLog, views: Vec<ViewDefinition>, settings: ProjectionSettings) -> Projections {
-    Projections::start(Arc::new(log.clone()), catalog(), views, Vec::new(), None, settings).unwrap()
+    let projections = Projections::start(Arc::new(log.clone()), catalog(), views, Vec::new(), None, settings).unwrap();
+    until("the views are built", || {
+        let building = [ProjectionState::Starting, ProjectionState::Rebuilding];
+        let statuses = projections.statuses();
+        !statuses.iter().any(|status| building.contains(&status.state))
+    });
+    projections
 }
 
 /// Waits until a condition holds; ten seconds are taken for "never".
