@@ -81,6 +81,19 @@ pub(crate) fn encode_bytes(raw: &[u8], meta: &FrameMeta) -> Vec<u8> {
         }
     };
     frame.truncate(FRAME_HEADER_LEN + len);
+    write_header(&mut frame, meta, compression, raw.len());
+    frame
+}
+
+/// Makes a frame of bytes that stand uncompressed behind room for its header.
+pub(crate) fn seal_raw(frame: &mut [u8], meta: &FrameMeta) {
+    let raw_len = frame.len().saturating_sub(FRAME_HEADER_LEN);
+    write_header(frame, meta, COMPRESSION_NONE, raw_len);
+}
+
+/// Writes the header in front of what is stored; `frame` has at least the header's length.
+fn write_header(frame: &mut [u8], meta: &FrameMeta, compression: u8, raw_len: usize) {
+    let len = frame.len() - FRAME_HEADER_LEN;
     frame[0..4].copy_from_slice(&MAGIC);
     frame[4] = FORMAT;
     frame[5] = compression;
@@ -90,11 +103,10 @@ pub(crate) fn encode_bytes(raw: &[u8], meta: &FrameMeta) -> Vec<u8> {
     frame[40..44].copy_from_slice(&meta.count.to_le_bytes());
     frame[44..46].copy_from_slice(&meta.part.to_le_bytes());
     frame[46..48].copy_from_slice(&meta.parts.to_le_bytes());
-    frame[48..52].copy_from_slice(&(raw.len() as u32).to_le_bytes());
+    frame[48..52].copy_from_slice(&(raw_len as u32).to_le_bytes());
     frame[52..56].copy_from_slice(&(len as u32).to_le_bytes());
-    let crc = checksum(&frame);
+    let crc = checksum(frame);
     frame[CRC_AT..FRAME_HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
-    frame
 }
 
 fn checksum(frame: &[u8]) -> u32 {

@@ -465,3 +465,38 @@ fn a_large_event_of_an_append_left_in_half_is_dropped_with_all_its_parts() {
     assert_eq!(append(&log, "a/1", &["after"]).unwrap().position.get(), 2);
     assert!(log.verify(&mut |_| ()).unwrap().problems.is_empty());
 }
+
+#[test]
+fn what_only_the_journal_holds_survives_crash_after_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nothing reaches a volume by itself, and the journal's files are written in turns.
+    let settings = LogSettings {
+        store_bytes: 1 << 30,
+        journal_bytes: 8 << 10,
+        volume_bytes_max: 64 << 20,
+        ..small()
+    };
+    let mut live = dir.path().join("0");
+    let mut expected = Vec::new();
+    for crash in 1..=6u64 {
+        let (log, _held) = open(&live, settings.clone());
+        assert_eq!(texts(&log, Position::ZERO), expected);
+        for i in 0..crash * 13 {
+            let text = format!("{crash}/{i}");
+            append(
+                &log,
+                &format!("a/{}", i % 4),
+                &[&text, "and more", &"x".repeat(i as usize * 10)],
+            )
+            .unwrap();
+            expected.extend([text, "and more".into(), "x".repeat(i as usize * 10)]);
+        }
+        let next = dir.path().join(crash.to_string());
+        copy_tree(&live, &next);
+        live = next;
+    }
+    let (log, _held) = open(&live, settings);
+    assert_eq!(texts(&log, Position::ZERO), expected);
+    let report = log.verify(&mut |_| ()).unwrap();
+    assert_eq!((report.events, report.problem_count), (expected.len() as u64, 0));
+}

@@ -1,8 +1,8 @@
-//! Collects the records of a group into blocks of bounded size. Pure: neither sled nor the disk is known here.
+//! Collects records into blocks of bounded size. Pure: neither sled nor the disk is known here.
 
 use super::volume::{key, part_key};
 use crate::frame::{FrameMeta, encode_bytes};
-use annals_core::{Block, Epoch, Position};
+use annals_core::{Block, Epoch, MalformedRecord, Position};
 
 /// Largest block, raw bytes; a record larger than that is cut into parts.
 const BLOCK_BYTES_MAX: usize = 60 * 1024;
@@ -34,12 +34,13 @@ impl GroupBlocks {
         self.first.plus(u64::from(self.count))
     }
 
-    /// Begins an append of about this size: one that does not fit into the block begun begins a block of its own, so
-    /// that what a crash may leave of it is whole blocks.
-    pub(super) fn begin_append(&mut self, bytes: usize) {
-        if self.bytes.len() + bytes > BLOCK_BYTES_MAX {
-            self.close_block();
+    /// Adds the records of a block.
+    pub(super) fn add(&mut self, block: &Block) -> Result<(), MalformedRecord> {
+        for record in block.raw_records() {
+            let (_, header, payload) = record?;
+            self.push(header, payload);
         }
+        Ok(())
     }
 
     pub(super) fn push(&mut self, header: &[u8], payload: &[u8]) {
@@ -63,10 +64,12 @@ impl GroupBlocks {
         }
     }
 
-    /// All blocks in order.
-    pub(super) fn finish(mut self) -> Vec<Block> {
-        self.close_block();
-        self.done
+    /// The blocks that are full, in order; with `all` also what does not fill one.
+    pub(super) fn take(&mut self, all: bool) -> Vec<Block> {
+        if all {
+            self.close_block();
+        }
+        std::mem::take(&mut self.done)
     }
 
     /// Keys and frames to store a block under.
@@ -115,7 +118,7 @@ mod tests {
         for _ in 0..1000 {
             group.push(&[b'h'; 100], &[b'p'; 100]);
         }
-        let done = group.finish();
+        let done = group.take(true);
         assert_eq!(done.iter().map(Block::count).sum::<u64>(), 1000);
         assert!(done.iter().all(|block| block.bytes().len() <= BLOCK_BYTES_MAX));
         assert!(done.windows(2).all(|pair| pair[0].last().next() == pair[1].first()));
@@ -127,7 +130,7 @@ mod tests {
         group.push(b"h", b"small");
         group.push(b"h", &vec![b'x'; 200_000]);
         group.push(b"h", b"small");
-        let done = group.finish();
+        let done = group.take(true);
         assert_eq!(done.iter().map(Block::count).collect::<Vec<_>>(), [1, 1, 1]);
         assert_eq!(GroupBlocks::frames(&done[1], Epoch::from_bytes([0; 16]), 1).len(), 4);
     }

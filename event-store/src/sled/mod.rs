@@ -3,14 +3,18 @@
 //! `docs/architecture.md` says why; `docs/format.md` says what the bytes are. Only this folder names sled.
 
 mod blocks;
+mod group;
 mod index;
 mod indexer;
+mod journal;
 mod log;
 mod manifest;
 mod open;
 mod queue;
+mod recent;
 mod settings;
 mod shared;
+mod storer;
 mod tail;
 mod verify;
 mod volume;

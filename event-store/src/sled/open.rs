@@ -3,10 +3,13 @@
 use super::blocks::GroupBlocks;
 use super::index::Index;
 use super::indexer::{self, Indexer};
+use super::journal::{self, Journal};
 use super::manifest::Manifest;
 use super::queue::Queue;
+use super::recent::Recent;
 use super::settings::{LogSettings, OpenError};
 use super::shared::{BlockWeight, HEADS_MAX, Shared};
+use super::storer;
 use super::tail::Tail;
 use super::volume::{Volume, key};
 use super::volumes::Volumes;
@@ -15,9 +18,8 @@ use crate::data_dir::DataDir;
 use crate::head::DurableHead;
 use annals_core::{Block, Epoch, LogError, Position};
 use quick_cache::sync::Cache;
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 /// How many bytes of records are read at a time while the index catches up.
@@ -28,7 +30,11 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>,
     let (manifest, secret) = Manifest::open(&log_path)?;
     let (epoch, starts, was_clean) = (manifest.epoch, manifest.volumes.clone(), manifest.clean);
     let volumes = Volumes::open(&log_path, manifest, settings.volume_cache_bytes)?;
-    let (head, last_recorded) = find_head(&volumes, epoch)?;
+    let (mut head, mut last_recorded) = find_head(&volumes, epoch)?;
+    if !was_clean {
+        let groups = journal::recover(&log_path, epoch).map_err(|error| OpenError::storage(&log_path, error))?;
+        (head, last_recorded) = store_groups(&volumes, &groups, epoch, (head, last_recorded), &settings)?;
+    }
     if !was_clean && head > Position::ZERO {
         tracing::info!(
             head = head.get(),
@@ -50,7 +56,7 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>,
         index,
         heads: Cache::new(HEADS_MAX),
         blocks: Cache::with_weighter(4096, settings.block_cache_bytes, BlockWeight),
-        recent: RwLock::new(VecDeque::new()),
+        recent: Recent::new(head, settings.store_bytes),
         queue: Queue::new(settings.queue_appends_max, settings.queue_bytes_max),
         fatal: OnceLock::new(),
         settings,
@@ -58,7 +64,9 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>,
     catch_up(&shared)?;
     let thread_failed = |error: std::io::Error| OpenError::storage(&shared.log_path, error);
     let indexer = Indexer::start(shared.clone()).map_err(thread_failed)?;
-    let writer = writer::start(shared.clone(), indexer, last_recorded).map_err(thread_failed)?;
+    let journal = Journal::open(&shared.log_path, shared.settings.journal_bytes).map_err(thread_failed)?;
+    let storer = storer::start(shared.clone(), head).map_err(thread_failed)?;
+    let writer = writer::start(shared.clone(), indexer, storer, journal, last_recorded).map_err(thread_failed)?;
     Ok((shared, writer))
 }
 
@@ -107,6 +115,43 @@ fn find_head(volumes: &Volumes, epoch: Epoch) -> Result<(Position, i64), OpenErr
     Ok((before, recorded))
 }
 
+/// Stores the groups of the journal that the volumes do not have; where the log ends then, and its last recorded time.
+fn store_groups(
+    volumes: &Volumes,
+    groups: &[Block],
+    epoch: Epoch,
+    (head, recorded): (Position, i64),
+    settings: &LogSettings,
+) -> Result<(Position, i64), OpenError> {
+    let missing: Vec<&Block> = groups.iter().filter(|group| group.last() > head).collect();
+    let Some(last) = missing.last() else {
+        return Ok((head, recorded));
+    };
+    let mut blocks = GroupBlocks::new(epoch, volumes.boot(), head.next());
+    let mut next = head.next();
+    for group in &missing {
+        if group.first() > next {
+            let detail = format!(
+                "the volumes end before it, and the journal goes on at {}",
+                group.first()
+            );
+            return Err(OpenError::Damaged { position: next, detail });
+        }
+        let group = group.clip(next.previous(), group.last()).map_err(LogError::from)?;
+        blocks.add(&group).map_err(LogError::from)?;
+        next = group.last().next();
+    }
+    let stored = blocks.take(true);
+    storer::store(volumes, &blocks, &stored, settings.volume_bytes_max)?;
+    let (whole, recorded) = whole_appends(last)?;
+    tracing::info!(
+        from = head.next().get(),
+        to = whole.get(),
+        "stored what the journal held"
+    );
+    Ok((whole, recorded))
+}
+
 /// Removes the parts of a record whose parts are not all there; false if they are, so that something else is wrong.
 fn drop_torn_parts(volume: &Volume, first: Position, last_key: &[u8]) -> Result<bool, OpenError> {
     let torn = match volume.block_at(first) {
@@ -149,7 +194,7 @@ fn cut_block(volume: &Volume, block: &Block, whole: Position, epoch: Epoch, boot
         kept.push(record.header_bytes, record.payload);
     }
     for (key, frame) in kept
-        .finish()
+        .take(true)
         .iter()
         .flat_map(|block| GroupBlocks::frames(block, epoch, boot))
     {

@@ -15,6 +15,11 @@ pub struct LogSettings {
     pub queue_appends_max: usize,
     /// How many bytes of appends may wait.
     pub queue_bytes_max: usize,
+    /// Size of each of the two journal files, bytes.
+    pub journal_bytes: u64,
+    /// How many bytes of records gather in the journal before they are stored in a volume; 0 stores each group at once,
+    /// as a block of its own.
+    pub store_bytes: usize,
     /// How many events may be in memory before the stream index is written.
     pub index_tail_max: usize,
     /// Size of the cache of decompressed blocks, bytes.
@@ -30,6 +35,8 @@ impl Default for LogSettings {
             reserve_bytes: 64 << 20,
             queue_appends_max: 8192,
             queue_bytes_max: 32 << 20,
+            journal_bytes: 4 << 20,
+            store_bytes: 1 << 20,
             index_tail_max: 64 * 1024,
             block_cache_bytes: 32 << 20,
             volume_cache_bytes: 16 << 20,

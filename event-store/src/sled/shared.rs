@@ -2,6 +2,7 @@
 
 use super::index::Index;
 use super::queue::Queue;
+use super::recent::Recent;
 use super::settings::LogSettings;
 use super::tail::{Run, Tail, appended_hash, command_hash, id_hash};
 use super::volumes::Volumes;
@@ -11,14 +12,11 @@ use crate::secret::LogSecret;
 use annals_core::{Block, Direction, Epoch, EventId, LogError, Position, Record, StreamHead, StreamId, Version};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::OnceLock;
 
 /// How many streams' heads are kept in memory beyond the tail.
 pub(super) const HEADS_MAX: usize = 100_000;
-/// How many bytes of the newest blocks are kept for those who follow the log.
-const RECENT_BYTES_MAX: usize = 4 << 20;
 
 #[derive(Clone)]
 pub(super) struct BlockWeight;
@@ -43,7 +41,8 @@ pub(super) struct Shared {
     /// Written by the indexer alone, so that no reader can put an older head over a newer one.
     pub(super) heads: Cache<Box<str>, StreamHead>,
     pub(super) blocks: Cache<u64, Block, BlockWeight>,
-    pub(super) recent: RwLock<VecDeque<Block>>,
+    /// The newest blocks, also those that no volume has yet.
+    pub(super) recent: Recent,
     pub(super) queue: Queue,
     pub(super) fatal: OnceLock<String>,
 }
@@ -53,71 +52,72 @@ impl Shared {
     pub(super) fn fail(&self, why: &str) {
         let why = self.fatal.get_or_init(|| why.to_owned());
         self.queue.abort(why);
-    }
-
-    /// Keeps the newest blocks at hand.
-    pub(super) fn remember_block(&self, block: &Block) {
-        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
-        recent.push_back(block.clone());
-        let mut bytes: usize = recent.iter().map(|block| block.bytes().len()).sum();
-        while bytes > RECENT_BYTES_MAX && recent.len() > 1 {
-            bytes -= recent.pop_front().map_or(0, |block| block.bytes().len());
-        }
+        self.recent.fail();
     }
 
     pub(super) fn read(&self, after: Position, bytes_max: usize) -> Result<Vec<Block>, LogError> {
         let head = self.head.get();
-        let (mut blocks, mut bytes, mut last) = (self.read_recent(after, head, bytes_max)?, 0, after);
-        if !blocks.is_empty() {
-            return Ok(blocks);
-        }
+        let (mut blocks, mut bytes, mut last) = (Vec::new(), 0, after);
         while last < head && (bytes < bytes_max || blocks.is_empty()) {
-            let (volume, next) = self.volumes.containing(last.next())?;
-            let end = next.map_or(head, |next| head.min(next.previous()));
-            for block in volume.scan(last.next())? {
-                let block = block?.clip(last, end)?;
-                if block.first() != last.next() || block.count() == 0 {
-                    break;
-                }
-                bytes += block.bytes().len();
+            let mut recent = self.recent.read(last, head, bytes_max - bytes.min(bytes_max))?;
+            if let Some(block) = recent.last() {
                 last = block.last();
-                blocks.push(block);
-                if bytes >= bytes_max || last >= end {
-                    break;
-                }
-            }
-            if last < end && bytes < bytes_max {
-                let detail = "the block that should hold it is missing".into();
-                return Err(LogError::Damaged {
-                    position: last.next(),
-                    detail,
-                });
+                bytes += recent.iter().map(|block| block.bytes().len()).sum::<usize>();
+                blocks.append(&mut recent);
+            } else {
+                last = self.read_volume(last, bytes_max, &mut blocks, &mut bytes)?;
             }
         }
         Ok(blocks)
     }
 
-    /// Reads from the newest blocks; empty if they do not reach back far enough.
-    fn read_recent(&self, after: Position, head: Position, bytes_max: usize) -> Result<Vec<Block>, LogError> {
-        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
-        if recent.front().is_none_or(|block| block.first() > after.next()) {
-            return Ok(Vec::new());
-        }
-        let (mut blocks, mut bytes) = (Vec::new(), 0);
-        let start = recent.partition_point(|block| block.last() <= after);
-        for block in recent.iter().skip(start).take_while(|block| block.first() <= head) {
-            let block = block.clip(after, head)?;
-            bytes += block.bytes().len();
-            blocks.push(block);
-            if bytes >= bytes_max {
+    /// Reads what follows `after` from the volume that holds it; returns the last position read.
+    fn read_volume(
+        &self,
+        after: Position,
+        bytes_max: usize,
+        blocks: &mut Vec<Block>,
+        bytes: &mut usize,
+    ) -> Result<Position, LogError> {
+        // Asked after memory had nothing: what is not there any more is stored.
+        let stored = self.recent.stored();
+        let (volume, next) = self.volumes.containing(after.next())?;
+        let end = next.map_or(stored, |next| stored.min(next.previous()));
+        let mut last = after;
+        for block in volume.scan(after.next())? {
+            let block = block?.clip(last, end)?;
+            if block.first() != last.next() || block.count() == 0 {
                 break;
             }
+            *bytes += block.bytes().len();
+            last = block.last();
+            blocks.push(block);
+            if *bytes >= bytes_max || last >= end {
+                return Ok(last);
+            }
         }
-        Ok(blocks)
+        let detail = "the block that should hold it is missing".into();
+        Err(LogError::Damaged {
+            position: last.next(),
+            detail,
+        })
+    }
+
+    /// Waits until everything that is durable now is in the volumes, however little it is; the position up to which.
+    pub(super) fn settle(&self) -> Result<Position, LogError> {
+        let head = self.head.get();
+        if self.recent.wait_stored(head) {
+            return Ok(head);
+        }
+        let why = self.fatal.get().map_or("the storage failed", String::as_str);
+        Err(LogError::Storage(why.to_owned()))
     }
 
     /// The block that holds a position, from the cache if it is there.
     fn block_holding(&self, position: Position) -> Result<Block, LogError> {
+        if let Some(block) = self.recent.holding(position) {
+            return Ok(block);
+        }
         let (volume, _) = self.volumes.containing(position)?;
         let missing = || LogError::Damaged {
             position,

@@ -96,7 +96,7 @@ struct Walk {
 }
 
 pub(super) fn verify(shared: &Shared, progress: &mut dyn FnMut(VerifyProgress)) -> Result<VerifyReport, LogError> {
-    let head = shared.head.get();
+    let head = shared.settle()?;
     let indexed = shared
         .index
         .checkpoint()?

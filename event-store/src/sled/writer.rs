@@ -1,20 +1,22 @@
-//! The writer: one thread that takes all appends that wait, decides them in order, stores them in blocks, syncs once,
-//! moves the durable head, then answers. While one group syncs the next gathers.
+//! The writer: one thread that takes all appends that wait, decides them in order, writes them to the journal as one
+//! group, syncs once, moves the durable head, then answers. While one group syncs the next gathers, and the one before
+//! is stored in the volumes by another thread.
 
-use super::blocks::GroupBlocks;
+use super::group::Group;
 use super::indexer::Indexer;
+use super::journal::Journal;
 use super::queue::Queued;
 use super::shared::Shared;
 use crate::admission::{Admission, Known, Stamp, admit, encode};
 use crate::clock::LogClock;
 use crate::event_ids::EventIds;
-use annals_core::{AppendError, Appended, Block, EventId, LogError, Position, Record, StreamHead, StreamId};
+use annals_core::{AppendError, Appended, EventId, LogError, Position, Record, StreamHead, StreamId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
-/// About how many bytes are written between two syncs: as much as one group takes.
+/// About how many bytes one group takes.
 const GROUP_BYTES_MAX: usize = 256 * 1024;
 /// How far the tail may grow beyond its setting while a generation is being indexed, before appends wait for it.
 const TAIL_GROWTH_MAX: usize = 4;
@@ -27,6 +29,8 @@ type Answer = (
 pub(super) struct Writer {
     shared: Arc<Shared>,
     indexer: Indexer,
+    journal: Journal,
+    storer: Option<JoinHandle<()>>,
     clock: LogClock,
     ids: EventIds,
     boot: u64,
@@ -55,12 +59,20 @@ impl Known for Pending<'_> {
 }
 
 /// Starts the writer; it ends when the queue is closed and empty.
-pub(super) fn start(shared: Arc<Shared>, indexer: Indexer, last_recorded: i64) -> std::io::Result<JoinHandle<()>> {
+pub(super) fn start(
+    shared: Arc<Shared>,
+    indexer: Indexer,
+    storer: JoinHandle<()>,
+    journal: Journal,
+    last_recorded: i64,
+) -> std::io::Result<JoinHandle<()>> {
     let boot = shared.volumes.boot();
     let clock = LogClock::new(last_recorded);
     let mut writer = Writer {
         shared,
         indexer,
+        journal,
+        storer: Some(storer),
         clock,
         ids: EventIds::new(),
         boot,
@@ -100,6 +112,15 @@ impl Writer {
         }
         self.shared.fail(&why);
         self.indexer.finish();
+        self.join_storer();
+    }
+
+    /// Waits until the storer has ended.
+    fn join_storer(&mut self) {
+        if let Some(storer) = self.storer.take() {
+            // A storer that failed has said so in the log's fatal state.
+            let _ = storer.join();
+        }
     }
 
     /// Everything is written: completes the index and says so.
@@ -107,6 +128,8 @@ impl Writer {
         self.shared.tail.wait_thawed();
         self.feed_index(true);
         self.indexer.finish();
+        self.shared.recent.close();
+        self.join_storer();
         if self.shared.fatal.get().is_some() {
             return;
         }
@@ -145,7 +168,7 @@ impl Writer {
             }
         };
         let durable = self.shared.head.get();
-        let mut blocks = GroupBlocks::new(self.shared.epoch, self.boot, durable.next());
+        let mut records = Group::new(durable.next(), group.len());
         let mut group = group.into_iter();
         while let Some(queued) = group.next() {
             if self.repeats_pending(&queued, durable) {
@@ -155,10 +178,10 @@ impl Writer {
                     .put_back(std::iter::once(queued).chain(group).collect());
                 break;
             }
-            let result = self.decide(&queued, recorded, &mut blocks);
+            let result = self.decide(&queued, recorded, &mut records);
             self.answers.push((queued.answer, result));
         }
-        self.store(blocks)
+        self.write(records)
     }
 
     fn check_space(&self) -> Result<(), AppendError> {
@@ -190,14 +213,13 @@ impl Writer {
             })
     }
 
-    fn decide(&mut self, queued: &Queued, recorded: i64, blocks: &mut GroupBlocks) -> Result<Appended, AppendError> {
+    fn decide(&mut self, queued: &Queued, recorded: i64, records: &mut Group) -> Result<Appended, AppendError> {
         let append = &queued.append;
         let (after, known) = match admit(append, &Pending(&self.shared), &self.shared.own_source)? {
             Admission::Known(appended) => return Ok(appended),
             Admission::New { after, known } => (after, known),
         };
-        blocks.begin_append(queued.bytes);
-        let (first, own_source) = (blocks.next(), self.shared.own_source.as_str());
+        let (first, own_source) = (records.next(), self.shared.own_source.as_str());
         let stamp = Stamp {
             first,
             after,
@@ -211,34 +233,29 @@ impl Writer {
             &stamp,
             || ids.next(recorded),
             |header, bytes, payload| {
-                tail.add(blocks.next(), header);
-                blocks.push(bytes, payload);
+                tail.add(records.next(), header);
+                records.push(bytes, payload);
             },
         ))
     }
 
-    fn store(&self, blocks: GroupBlocks) -> Result<(), LogError> {
-        let (epoch, boot) = blocks.epoch_and_boot();
-        let blocks = blocks.finish();
-        let Some(last) = blocks.last().map(Block::last) else {
+    /// Makes a group durable and shows it to the readers.
+    fn write(&mut self, records: Group) -> Result<(), LogError> {
+        if records.is_empty() {
             return Ok(());
-        };
-        let volume = self.shared.volumes.current();
-        let mut unsynced = 0;
-        for (key, frame) in blocks.iter().flat_map(|block| GroupBlocks::frames(block, epoch, boot)) {
-            if unsynced > GROUP_BYTES_MAX {
-                volume.sync()?;
-                unsynced = 0;
-            }
-            unsynced += frame.len();
-            volume.insert(&key, frame)?;
         }
-        volume.sync()?;
-        blocks.iter().for_each(|block| self.shared.remember_block(block));
+        let (frame, block) = records.seal(self.shared.epoch, self.boot);
+        let last = block.last();
+        // Waits only when the volumes are behind by more than the journal holds.
+        let storage = |error: String| LogError::Storage(format!("the journal: {error}"));
+        if !self.shared.recent.wait_stored(self.journal.needs_stored(frame.len())) {
+            return Err(storage("what it holds cannot be stored in the volumes".into()));
+        }
+        self.journal
+            .append(&frame, last)
+            .map_err(|error| storage(error.to_string()))?;
+        self.shared.recent.push(block);
         self.shared.head.advance(last);
-        if volume.file_len() >= self.shared.settings.volume_bytes_max {
-            self.shared.volumes.roll(last.next())?;
-        }
         Ok(())
     }
 }

@@ -53,6 +53,8 @@ pub fn small() -> LogSettings {
         volume_bytes_max: 1,
         index_tail_max: 16,
         reserve_bytes: 0,
+        store_bytes: 0,
+        journal_bytes: 32 << 10,
         ..LogSettings::default()
     }
 }
@@ -82,6 +84,8 @@ impl TempLog {
         let settings = LogSettings {
             index_tail_max: 50,
             reserve_bytes: 0,
+            store_bytes: 0,
+            journal_bytes: 32 << 10,
             ..LogSettings::default()
         };
         let (log, held) = open(dir.path(), settings);

@@ -92,6 +92,11 @@ impl Block {
         })
     }
 
+    /// Position, header and payload of each record, as bytes and not looked into.
+    pub fn raw_records(&self) -> impl Iterator<Item = Result<(Position, &[u8], &[u8]), MalformedRecord>> {
+        self.raw()
+    }
+
     fn raw(&self) -> RawRecords<'_> {
         RawRecords {
             rest: &self.bytes,
