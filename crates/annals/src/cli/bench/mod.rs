@@ -1,61 +1,72 @@
 //! `annals bench`: how fast this machine is, always beside what its disk can do at best.
 
+mod calls;
+mod child;
 mod domain;
+mod entry;
+mod goal;
+mod local;
 mod log;
+mod machine;
 mod measure;
+mod pace;
+mod payloads;
 mod raw;
+mod report;
 mod rest;
+mod scenario;
+mod server;
+mod storage;
+mod sustained;
 mod views;
 
-use super::output::{FormatArg, Listing};
+use super::output::FormatArg;
 use super::verdict::{Outcome, Verdict};
 use super::{note, runtime};
-use crate::backend::Backend;
 use crate::node::Store;
 use crate::source::Instead;
-use annals_core::{Appender, EventLog};
-use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
-use domain::{Bench, Counts, EVENT_BYTES, STREAMS};
-use measure::Measured;
-use rest::Call;
-use std::net::{SocketAddr, ToSocketAddrs};
+use anyhow::{Context, Result, bail, ensure};
+use domain::{DOMAIN, EVENT_BYTES, STREAMS};
+use entry::Entry;
+use local::Local;
+use pace::Pace;
+use report::Report;
+use scenario::What;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
-
-const COLUMNS: [&str; 7] = [
-    "what",
-    "per_second",
-    "p50_us",
-    "p99_us",
-    "p999_us",
-    "rate_of_raw",
-    "p50_of_raw",
-];
 
 const HELP: &str = "\
 Events are 200 bytes of JSON over 100,000 streams; every append is synced before it counts.
-Closed loop: each task or connection asks again when it has its answer. The baseline writes
-the same payload bytes with pwrite and fdatasync to a file of full size beside the log;
-`rate_of_raw` and `p50_of_raw` compare with it. For batches, reads and scans the times are
-of one call; `per_second` counts events, commands or streams read.
+Closed loop: each task or connection asks again when it has its answer. Open loop (--rate):
+calls are scheduled at a fixed rate and timed from when they were due, so that a stall counts
+for everyone who would have waited; what could not be made in time is said and counts as slow.
+
+The baseline writes the same payload bytes with pwrite and fdatasync to a file of full size
+beside the log; rate_of_raw and p50_of_raw compare with it. `goal` is for a machine of two
+cores that the load shares; of_goal is what was found, as part of it. For batches, scans and
+verification the times are of one call; per_second counts events, commands or streams read.
 
 Without --url everything runs in this process, the HTTP server too, on a data directory of
-its own: a temporary one in the current directory, or --data, which must have no log yet.
-With --url, events are appended to the streams bench/… of the server there.
+its own: a temporary one in the current directory, or --data, which is kept: scenarios of a
+later run find the log as the earlier one left it. With --url, events are appended to the
+streams bench/… of the server there.
 
 Examples:
   annals bench
   annals bench --only append-64 --only rest-64 --seconds 10 --format json
-  annals bench --data /mnt/fast/bench
-  annals bench --url http://127.0.0.1:8080";
+  annals bench --only rest-64 --rate 20000
+  annals bench --data /mnt/fast/bench --events 20000000 --report bench.json
+  annals bench --data /mnt/fast/bench --only rss --only open-killed --only disk
+  annals bench --url http://127.0.0.1:8080 --rate 5000
 
-/// Measure appends, commands over REST, reads and rebuilds against the raw disk
+Exit code: 0 also when a goal is missed; 2 usage, environment, or a measurement that failed.";
+
+/// Measure appends, commands over REST, reads and recovery against the raw disk and the goals
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// A data directory without a log, to measure in; it is kept
+    /// A data directory to measure in: a new one, or one that a benchmark left; it is kept
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     data: Option<PathBuf>,
 
@@ -71,89 +82,118 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "url")]
     only: Vec<What>,
 
+    /// Open loop: so many calls a second for appends and commands [default: closed loop]
+    #[arg(long, value_name = "R")]
+    rate: Option<f64>,
+
+    /// Most calls under way at a time [default: as many as the measurement has tasks]
+    #[arg(long, value_name = "N")]
+    in_flight: Option<usize>,
+
+    /// Append until the log has so many events, and report the rate of each million
+    #[arg(long, value_name = "N", conflicts_with = "url")]
+    events: Option<u64>,
+
+    /// Events that the log has at least before it is read [default: 400000]
+    #[arg(long, value_name = "N", conflicts_with = "url", hide = true)]
+    events_min: Option<u64>,
+
+    /// Write all that was found, with machine and settings, to this file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    /// Serve the log in --data to another benchmark until stdin ends
+    #[arg(long, hide = true, requires = "data")]
+    as_server: bool,
+
     #[command(flatten)]
     format: FormatArg,
 }
 
-/// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum What {
-    /// One event by one task
-    #[value(name = "append-1")]
-    Append1,
-    /// One event each by 64 tasks
-    #[value(name = "append-64")]
-    Append64,
-    /// Batches of 100 events by 8 tasks
-    #[value(name = "append-batches")]
-    AppendBatches,
-    /// Commands over REST, 1 connection
-    #[value(name = "rest-1")]
-    Rest1,
-    /// Commands over REST, 64 connections
-    #[value(name = "rest-64")]
-    Rest64,
-    /// Whole streams
-    #[value(name = "stream-reads")]
-    StreamReads,
-    /// The whole log, every record decoded
-    #[value(name = "scan")]
-    Scan,
-    /// A counting view from the log
-    #[value(name = "rebuild")]
-    Rebuild,
+/// What was asked for, checked.
+struct Settings {
+    time: Duration,
+    rate: Option<f64>,
+    in_flight: Option<usize>,
+    events: Option<u64>,
+    events_min: Option<u64>,
+    only: Vec<What>,
+}
+
+impl Settings {
+    fn wants(&self, what: What) -> bool {
+        match self.only.as_slice() {
+            [] => what != What::AppendSustained || self.events.is_some(),
+            only => only.contains(&what),
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            time: self.time,
+            rate: self.rate,
+        }
+    }
+
+    fn closed_pace(&self) -> Pace {
+        Pace {
+            rate: None,
+            ..self.pace()
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "seconds": self.time.as_secs_f64(),
+            "rate": self.rate,
+            "in_flight": self.in_flight,
+            "events": self.events,
+            "event_bytes": EVENT_BYTES,
+            "streams": STREAMS,
+            "only": self.only.iter().map(|what| what.name()).collect::<Vec<_>>(),
+        })
+    }
 }
 
 impl Args {
     pub(crate) fn run(&self) -> Outcome {
-        ensure!(
-            self.seconds.is_finite() && self.seconds > 0.0,
-            "--seconds must be more than 0"
-        );
-        let mut listing = Listing::stdout(self.format.resolve(), &COLUMNS);
-        match &self.url {
-            Some(url) => runtime()?.block_on(self.remote(url, &mut listing))?,
-            None => self.local(&mut listing)?,
+        if let (true, Some(dir)) = (self.as_server, &self.data) {
+            return runtime()?.block_on(server::serve_as_child(dir));
         }
-        listing.finish()?;
+        let settings = self.settings()?;
+        let mut report = Report::new(self.format.resolve());
+        match &self.url {
+            Some(url) => {
+                let ended = runtime()?.block_on(remote(url, &settings, &mut report));
+                report.finish(self.report.as_deref(), None, &settings.json(), &ended)?;
+                ended?;
+            }
+            None => self.local(&settings, report)?,
+        }
         Ok(Verdict::Fine)
     }
 
-    fn time(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds)
-    }
-
-    fn wants(&self, what: What) -> bool {
-        self.only.is_empty() || self.only.contains(&what)
-    }
-
-    fn wants_any(&self, what: &[What]) -> bool {
-        what.iter().any(|what| self.wants(*what))
-    }
-
-    async fn remote(&self, url: &str, listing: &mut Listing) -> Result<()> {
-        let address = resolve(url)?;
-        for (name, connections) in [
-            ("appends over REST, 1 connection", 1),
-            ("appends over REST, 64 connections", 64),
-        ] {
-            let measured = rest::calls(name, address, Call::Append, connections, self.time()).await?;
-            listing.row(&measured.row(None))?;
+    fn settings(&self) -> Result<Settings> {
+        let positive = |number: f64| number.is_finite() && number > 0.0;
+        ensure!(positive(self.seconds), "--seconds must be more than 0");
+        ensure!(self.rate.is_none_or(positive), "--rate must be more than 0");
+        ensure!(self.in_flight != Some(0), "--in-flight must be 1 or more");
+        if self.only.contains(&What::AppendSustained) && self.events.is_none() {
+            bail!("append-sustained needs to know until when: say how many events with --events N");
         }
-        Ok(())
+        Ok(Settings {
+            time: Duration::try_from_secs_f64(self.seconds).context("--seconds is too much")?,
+            rate: self.rate,
+            in_flight: self.in_flight,
+            events: self.events,
+            events_min: self.events_min,
+            only: self.only.clone(),
+        })
     }
 
-    fn local(&self, listing: &mut Listing) -> Result<()> {
+    fn local(&self, settings: &Settings, mut report: Report) -> Result<()> {
         let temporary = match &self.data {
-            Some(path) => {
-                let log = path.join("annals.json");
-                ensure!(
-                    !log.exists(),
-                    "{} has a log, and a benchmark would add to it: name another directory",
-                    path.display()
-                );
-                None
-            }
+            Some(_) => None,
             None => Some(
                 tempfile::Builder::new()
                     .prefix("annals-bench-")
@@ -170,98 +210,42 @@ impl Args {
             self.seconds,
             path.display()
         ));
-        let backend = Backend::new("bench").aggregate::<Bench>().view(Counts);
-        let store = Store::open(path, &backend).map_err(|error| Instead::AnotherDirectory.of(error))?;
-        let run = Run {
-            args: self,
-            backend,
-            store,
+        let store = open(path)?;
+        let mut local = Local {
+            settings,
+            dir: path,
+            report: &mut report,
         };
-        let done = runtime()?.block_on(run.all(listing));
-        run.store.close();
-        drop(run);
+        let ended = runtime()?.block_on(local.all(store));
+        report.finish(self.report.as_deref(), Some(path), &settings.json(), &ended)?;
         if let Some(dir) = temporary {
             dir.close().context("cannot remove the temporary data directory")?;
         }
-        done
+        ended
     }
 }
 
-struct Run<'a> {
-    args: &'a Args,
-    backend: Backend,
-    store: Store,
+/// The log to measure: a new one, or one that a benchmark has left.
+fn open(path: &Path) -> Result<Store> {
+    let store = Store::open(path, &domain::backend()).map_err(|error| Instead::AnotherDirectory.of(error))?;
+    ensure!(
+        store.dir().domain() == Some(DOMAIN),
+        "{} has a log of another domain, and a benchmark would add to it: name another directory",
+        path.display()
+    );
+    Ok(store)
 }
 
-impl Run<'_> {
-    async fn all(&self, listing: &mut Listing) -> Result<()> {
-        let log = Arc::clone(self.store.log()) as Arc<dyn Appender>;
-        let (args, time, dir) = (self.args, self.args.time(), self.store.dir().path());
-        if args.wants_any(&[What::Append1, What::Append64, What::Rest1, What::Rest64]) {
-            let raw = raw::baseline("raw: 1 event, pwrite + fdatasync", dir, EVENT_BYTES, 1, time)?;
-            listing.row(&raw.row(None))?;
-            self.singles(&log, &raw, listing).await?;
-        }
-        if args.wants(What::AppendBatches) {
-            let raw = raw::baseline("raw: 100 events, pwrite + fdatasync", dir, EVENT_BYTES * 100, 100, time)?;
-            listing.row(&raw.row(None))?;
-            let measured = log::appends("append, batches of 100, 8 tasks", &log, 8, 100, time).await?;
-            listing.row(&measured.row(Some(&raw)))?;
-        }
-        if args.wants_any(&[What::StreamReads, What::Scan, What::Rebuild]) {
-            log::fill(&log).await?;
-            self.reads(log.as_ref(), listing)?;
-        }
-        Ok(())
+async fn remote(url: &str, settings: &Settings, report: &mut Report) -> Result<()> {
+    let address = rest::resolve(url)?;
+    let hello = rest::load(address, 64, settings.closed_pace(), |_| calls::Health).await?;
+    let words = "GET /healthz, 64 connections: what HTTP alone can do here";
+    report.add(&Entry::baseline("raw-http-64", words, hello))?;
+    for (name, connections) in [("rest-append-1", 1), ("rest-append-64", 64)] {
+        let connections = settings.in_flight.unwrap_or(connections);
+        let measured = rest::load(address, connections, settings.pace(), calls::Appends::of).await?;
+        let words = format!("events appended over REST, {connections} connections");
+        report.add(&Entry::baseline(name, &words, measured))?;
     }
-
-    async fn singles(&self, log: &Arc<dyn Appender>, raw: &Measured, listing: &mut Listing) -> Result<()> {
-        let (args, time) = (self.args, self.args.time());
-        for (what, name, tasks) in [
-            (What::Append1, "append, 1 task", 1),
-            (What::Append64, "append, 64 tasks", 64),
-        ] {
-            if args.wants(what) {
-                listing.row(&log::appends(name, log, tasks, 1, time).await?.row(Some(raw)))?;
-            }
-        }
-        if args.wants_any(&[What::Rest1, What::Rest64]) {
-            let server = views::CommandServer::start(self.backend.commands(Arc::clone(log))?).await?;
-            for (what, name, connections) in [
-                (What::Rest1, "commands over REST, 1 connection", 1),
-                (What::Rest64, "commands over REST, 64 connections", 64),
-            ] {
-                if args.wants(what) {
-                    let measured = rest::calls(name, server.address(), Call::Command, connections, time).await?;
-                    listing.row(&measured.row(Some(raw)))?;
-                }
-            }
-            server.stop().await?;
-        }
-        Ok(())
-    }
-
-    fn reads(&self, log: &dyn EventLog, listing: &mut Listing) -> Result<()> {
-        let (args, time) = (self.args, self.args.time());
-        if args.wants(What::StreamReads) {
-            listing.row(&log::stream_reads("stream reads, 1 thread", log, time)?.row(None))?;
-        }
-        if args.wants(What::Scan) {
-            listing.row(&log::scan("scan, 1 thread", log, time)?.row(None))?;
-        }
-        if args.wants(What::Rebuild) {
-            let measured = views::rebuild("rebuild of a counting view", log, &self.backend, self.store.dir())?;
-            listing.row(&measured.row(None))?;
-        }
-        Ok(())
-    }
-}
-
-fn resolve(url: &str) -> Result<SocketAddr> {
-    let rest = url
-        .strip_prefix("http://")
-        .with_context(|| format!("{url} is no URL: write it as http://127.0.0.1:8080"))?;
-    let host = rest.trim_end_matches('/');
-    let said = || format!("{url} does not name a host and port: write it as http://127.0.0.1:8080");
-    host.to_socket_addrs().with_context(said)?.next().with_context(said)
+    Ok(())
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 const FILE_BYTES: u64 = 64 << 20;
 
 /// Writes and syncs `bytes` bytes at a time, which stand for `events` events, in a file in `dir`.
-pub(super) fn baseline(name: &'static str, dir: &Path, bytes: usize, events: u64, time: Duration) -> Result<Measured> {
+pub(super) fn baseline(dir: &Path, bytes: usize, events: u64, time: Duration) -> Result<Measured> {
     let path = dir.join("bench-baseline");
     let said = || format!("cannot write {}", path.display());
     let file = File::options()
@@ -28,7 +28,7 @@ pub(super) fn baseline(name: &'static str, dir: &Path, bytes: usize, events: u64
     }
     file.sync_all().with_context(said)?;
     let (content, mut at) = (vec![b'x'; bytes], 0);
-    let measured = repeat(name, time, || {
+    let measured = repeat(time, || {
         if at + bytes as u64 > FILE_BYTES {
             at = 0;
         }

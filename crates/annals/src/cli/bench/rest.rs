@@ -1,52 +1,39 @@
-//! Commands over HTTP: a client as lean as can be, one connection a task, so that the server is what is measured.
+//! Load over HTTP: a client as lean as can be, one connection a task, so that the server is what is measured.
 
-use super::domain::{Bench, CATEGORY, EVENT_TYPE, StreamIds, event_json};
-use super::measure::{Measured, Worker, closed_loop};
-use annals_core::Aggregate as _;
+use super::calls::{Call, Calls};
+use super::measure::Measured;
+use super::pace::{Pace, Worker, drive};
 use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Request, header};
+use hyper::header::{HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::net::{SocketAddr, ToSocketAddrs};
 use tokio::net::TcpStream;
 
-/// What is sent.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Call {
-    /// Commands of the benchmark's own aggregate.
-    Command,
-    /// Events appended to streams, which any server takes.
-    Append,
-}
-
-struct Connection {
+struct Connection<C> {
     sender: SendRequest<Full<Bytes>>,
-    host: String,
-    ids: StreamIds,
-    call: Call,
-    body: Bytes,
+    host: HeaderValue,
+    calls: C,
 }
 
-/// Calls over so many connections.
-pub(super) async fn calls(
-    name: &'static str,
+/// Calls over so many connections; `calls` says what the connection of a number asks.
+pub(super) async fn load<C: Calls>(
     address: SocketAddr,
-    call: Call,
     connections: usize,
-    time: Duration,
+    pace: Pace,
+    calls: impl Fn(usize) -> C,
 ) -> Result<Measured> {
     let mut workers = Vec::with_capacity(connections);
     for number in 0..connections {
-        workers.push(Connection::open(address, call, number).await?);
+        workers.push(Connection::open(address, calls(number)).await?);
     }
-    closed_loop(name, workers, time).await
+    drive(workers, pace).await
 }
 
-impl Connection {
-    async fn open(address: SocketAddr, call: Call, number: usize) -> Result<Self> {
+impl<C: Calls> Connection<C> {
+    async fn open(address: SocketAddr, calls: C) -> Result<Self> {
         let stream = TcpStream::connect(address)
             .await
             .with_context(|| format!("no server at {address}"))?;
@@ -54,54 +41,24 @@ impl Connection {
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         // How the connection ended is said by the request that it fails.
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Self {
-            sender,
-            host: address.to_string(),
-            ids: StreamIds::of(number),
-            call,
-            body: Bytes::from(event_json()),
-        })
+        let host = HeaderValue::try_from(address.to_string())?;
+        Ok(Self { sender, host, calls })
     }
 
-    fn request(&mut self) -> Result<Request<Full<Bytes>>> {
-        let id = self.ids.next_id();
-        let (path, content_type, body) = match self.call {
-            Call::Command => (
-                format!("/v1/commands/{}/{id}/write", Bench::CATEGORY),
-                "application/json",
-                self.body.clone(),
-            ),
-            Call::Append => (
-                format!("/v1/streams/{CATEGORY}/{id}"),
-                "application/cloudevents+json",
-                Bytes::from(cloud_event(&self.body)),
-            ),
-        };
-        let request = Request::post(path)
-            .header(header::HOST, &self.host)
-            .header(header::CONTENT_TYPE, content_type);
-        Ok(request.body(Full::new(body))?)
+    fn next_call(&mut self) -> Result<Call> {
+        let mut call = self.calls.next_call()?;
+        call.headers_mut().insert(HOST, self.host.clone());
+        Ok(call)
     }
 }
 
-fn cloud_event(data: &Bytes) -> Vec<u8> {
-    let id = uuid::Uuid::now_v7();
-    let mut event = format!(
-        r#"{{"specversion":"1.0","id":"{id}","source":"annals-bench","type":"{EVENT_TYPE}","datacontenttype":"application/json","data":"#
-    )
-    .into_bytes();
-    event.extend_from_slice(data);
-    event.push(b'}');
-    event
-}
-
-impl Worker for Connection {
+impl<C: Calls> Worker for Connection<C> {
     async fn turn(&mut self) -> Result<u64> {
-        let request = self.request()?;
+        let call = self.next_call()?;
         self.sender.ready().await.context("the server closed a connection")?;
         let response = self
             .sender
-            .send_request(request)
+            .send_request(call)
             .await
             .context("the server closed a connection")?;
         let status = response.status();
@@ -113,4 +70,14 @@ impl Worker for Connection {
         );
         Ok(1)
     }
+}
+
+/// The address in the URL of a server.
+pub(super) fn resolve(url: &str) -> Result<SocketAddr> {
+    let rest = url
+        .strip_prefix("http://")
+        .with_context(|| format!("{url} is no URL: write it as http://127.0.0.1:8080"))?;
+    let host = rest.trim_end_matches('/');
+    let said = || format!("{url} does not name a host and port: write it as http://127.0.0.1:8080");
+    host.to_socket_addrs().with_context(said)?.next().with_context(said)
 }

@@ -1,0 +1,146 @@
+//! What is asked of a server: one request after the other, for each connection its own.
+
+use super::domain::{Bench, CATEGORY, EVENT_TYPE, StreamIds};
+use super::log::{TENS_CATEGORY, ten_id};
+use super::payloads::Payloads;
+use annals_commerce::{Traffic, TrafficCommand};
+use annals_core::Aggregate as _;
+use anyhow::Result;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, header};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A request, but for the host.
+pub(super) type Call = Request<Full<Bytes>>;
+
+/// What one connection asks.
+pub(super) trait Calls: Send + 'static {
+    /// The next request.
+    fn next_call(&mut self) -> Result<Call>;
+}
+
+fn post(path: String, content_type: &str, body: Bytes) -> Result<Call> {
+    let request = Request::post(path).header(header::CONTENT_TYPE, content_type);
+    Ok(request.body(Full::new(body))?)
+}
+
+fn get(path: String) -> Result<Call> {
+    Ok(Request::get(path).body(Full::default())?)
+}
+
+/// Commands of the benchmark's own aggregate.
+pub(super) struct Commands(StreamIds, Payloads);
+
+impl Commands {
+    pub(super) fn of(connection: usize) -> Self {
+        Self(StreamIds::of(connection), Payloads::of(connection))
+    }
+}
+
+impl Calls for Commands {
+    fn next_call(&mut self) -> Result<Call> {
+        let path = format!("/v1/commands/{}/{}/write", Bench::CATEGORY, self.0.next_id());
+        post(path, "application/json", self.1.next_json().clone())
+    }
+}
+
+/// Events appended to streams, which any server takes.
+pub(super) struct Appends(StreamIds, Payloads);
+
+impl Appends {
+    pub(super) fn of(connection: usize) -> Self {
+        Self(StreamIds::of(connection), Payloads::of(connection))
+    }
+}
+
+impl Calls for Appends {
+    fn next_call(&mut self) -> Result<Call> {
+        let path = format!("/v1/streams/{CATEGORY}/{}", self.0.next_id());
+        let event = cloud_event(self.1.next_json());
+        post(path, "application/cloudevents+json", event.into())
+    }
+}
+
+fn cloud_event(data: &Bytes) -> Vec<u8> {
+    let id = uuid::Uuid::now_v7();
+    let mut event = format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"annals-bench","type":"{EVENT_TYPE}","datacontenttype":"application/json","data":"#
+    )
+    .into_bytes();
+    event.extend_from_slice(data);
+    event.push(b'}');
+    event
+}
+
+/// Orders of the reference domain, each from its first command to its last.
+pub(super) struct Orders {
+    next_order: Arc<AtomicU64>,
+    waiting: std::vec::IntoIter<TrafficCommand>,
+}
+
+impl Orders {
+    /// Orders whose numbers are shared by all connections, so that none comes twice.
+    pub(super) fn of(next_order: &Arc<AtomicU64>) -> Self {
+        Self {
+            next_order: Arc::clone(next_order),
+            waiting: Vec::new().into_iter(),
+        }
+    }
+}
+
+impl Calls for Orders {
+    fn next_call(&mut self) -> Result<Call> {
+        let command = loop {
+            match self.waiting.next() {
+                Some(command) => break command,
+                None => {
+                    let number = self.next_order.fetch_add(1, Ordering::Relaxed);
+                    self.waiting = Traffic::new(2017).order(number).into_iter();
+                }
+            }
+        };
+        let path = format!("/v1/commands/{}/{}/{}", command.category, command.id, command.command);
+        post(path, "application/json", serde_json::to_vec(&command.data)?.into())
+    }
+}
+
+/// Reads of whole streams of ten events.
+pub(super) struct StreamReads(pub(super) usize);
+
+impl Calls for StreamReads {
+    fn next_call(&mut self) -> Result<Call> {
+        self.0 += 1;
+        get(format!("/v1/streams/{TENS_CATEGORY}/{}", ten_id(self.0)))
+    }
+}
+
+/// The least that a server can be asked: a fixed answer.
+pub(super) struct Health;
+
+impl Calls for Health {
+    fn next_call(&mut self) -> Result<Call> {
+        get("/healthz".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_of_all_connections_are_different_ones() {
+        let next = Arc::new(AtomicU64::new(7));
+        let mut connections = [Orders::of(&next), Orders::of(&next)];
+        let mut placed = std::collections::HashSet::new();
+        for turn in 0..400 {
+            let call = connections[turn % 2].next_call().unwrap();
+            let path = call.uri().path().to_owned();
+            if path.ends_with("/place") {
+                assert!(placed.insert(path.clone()), "{path} twice");
+            }
+        }
+        assert!(placed.len() > 20, "{placed:?}");
+    }
+}
