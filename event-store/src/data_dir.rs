@@ -172,6 +172,11 @@ impl DataDir {
         self.path.join("views")
     }
 
+    /// Where snapshots of aggregates' states stand: derived, may be deleted while no process runs.
+    pub fn snapshots_path(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+
     /// Where the state and the outboxes of reactors stand: not derived.
     pub fn reactors_path(&self) -> PathBuf {
         self.path.join("reactors")

@@ -16,4 +16,4 @@ mod sled;
 pub use data_dir::{DATA_FORMAT, DataDir, DataDirError, OpenOptions};
 pub use frame::{FRAME_HEADER_LEN, FrameError, FrameMeta, decode_frame, encode_frame};
 pub use memory::MemoryLog;
-pub use sled::{LogSettings, OpenError, SledLog, VerifyProblem, VerifyProgress, VerifyReport};
+pub use sled::{LogSettings, OpenError, SledLog, SledSnapshots, VerifyProblem, VerifyProgress, VerifyReport};

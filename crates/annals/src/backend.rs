@@ -1,7 +1,7 @@
 //! [`Backend`]: what a user's backend consists of. Knows nothing of servers, files or the command line.
 
 use annals_commands::{AggregateDefinition, CommandSettings, Commands};
-use annals_core::{Aggregate, Appender, Catalog, Reactor, View};
+use annals_core::{Aggregate, Appender, Catalog, Reactor, SnapshotStore, View};
 use annals_event_store::MemoryLog;
 use annals_projections::{ReactorDefinition, ViewDefinition};
 use std::collections::HashSet;
@@ -105,8 +105,23 @@ impl Backend {
         self.sample
     }
 
+    /// The commands over a log, within the default bounds and without snapshots.
     pub(crate) fn commands(&self, log: Arc<dyn Appender>) -> Result<Commands, SetupError> {
-        Ok(Commands::new(log, self.aggregates.clone(), CommandSettings::default())?)
+        self.commands_within(log, CommandSettings::default(), None)
+    }
+
+    pub(crate) fn commands_within(
+        &self,
+        log: Arc<dyn Appender>,
+        settings: CommandSettings,
+        snapshots: Option<Arc<dyn SnapshotStore>>,
+    ) -> Result<Commands, SetupError> {
+        Ok(Commands::with_snapshots(
+            log,
+            self.aggregates.clone(),
+            settings,
+            snapshots,
+        )?)
     }
 
     /// Which category owns which event type, if all parts go together.

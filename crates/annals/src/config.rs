@@ -1,5 +1,6 @@
 //! `annals.toml`: the settings of a server. Every key may be left out; a key that is not known is an error.
 
+use crate::node::CommandLimits;
 use annals_core::APPEND_BYTES_MAX;
 use annals_event_store::LogSettings;
 use anyhow::{Context, Result, ensure};
@@ -25,6 +26,38 @@ pub(crate) struct Config {
     /// Bounds of the log.
     #[serde(default)]
     pub(crate) log: LogConfig,
+    /// Bounds of what commands keep of states.
+    #[serde(default)]
+    pub(crate) commands: CommandConfig,
+}
+
+/// The section `[commands]`.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CommandConfig {
+    cached_states_max: Option<usize>,
+    cached_state_bytes_max: Option<u64>,
+    snapshot_every: Option<u64>,
+    snapshot_bytes_max: Option<u64>,
+}
+
+impl CommandConfig {
+    /// The bounds: what is said here, else the defaults.
+    pub(crate) fn limits(&self) -> CommandLimits {
+        let mut limits = CommandLimits::default();
+        let Self {
+            cached_states_max,
+            cached_state_bytes_max,
+            snapshot_every,
+            snapshot_bytes_max,
+        } = *self;
+        let settings = &mut limits.settings;
+        settings.cached_states_max = cached_states_max.unwrap_or(settings.cached_states_max);
+        settings.cached_state_bytes_max = cached_state_bytes_max.unwrap_or(settings.cached_state_bytes_max);
+        settings.snapshot_every = snapshot_every.unwrap_or(settings.snapshot_every);
+        limits.snapshot_bytes_max = snapshot_bytes_max.unwrap_or(limits.snapshot_bytes_max);
+        limits
+    }
 }
 
 /// The section `[log]`.
@@ -91,6 +124,12 @@ mod tests {
         let settings = config.log.settings().unwrap();
         assert_eq!(settings.reserve_bytes, 5);
         assert_eq!(settings.volume_bytes_max, LogSettings::default().volume_bytes_max);
+        let commands: CommandConfig = toml::from_str("cached_state_bytes_max = 9\nsnapshot_every = 0\n").unwrap();
+        let (limits, defaults) = (commands.limits(), CommandLimits::default());
+        assert_eq!(limits.settings.cached_state_bytes_max, 9);
+        assert_eq!(limits.settings.snapshot_every, 0);
+        assert_eq!(limits.settings.cached_states_max, defaults.settings.cached_states_max);
+        assert_eq!(limits.snapshot_bytes_max, defaults.snapshot_bytes_max);
     }
 
     #[test]

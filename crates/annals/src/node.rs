@@ -4,18 +4,37 @@ use crate::backend::Backend;
 use crate::dispatcher::CommandDispatcher;
 use crate::server::Role;
 use crate::source::check_domain;
-use annals_commands::Commands;
-use annals_core::{Appender, Catalog, EventLog};
-use annals_event_store::{DataDir, LogSettings, OpenOptions, SledLog};
+use annals_commands::{CommandSettings, Commands};
+use annals_core::{Appender, Catalog, EventLog, SnapshotStore};
+use annals_event_store::{DataDir, LogSettings, OpenOptions, SledLog, SledSnapshots};
 use annals_projections::{ProjectionSettings, Projections};
 use anyhow::Result;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A data directory with its log open for appends. Held, and nobody else's, until it is dropped.
 pub(crate) struct Store {
     dir: DataDir,
     log: Arc<SledLog>,
+    limits: CommandLimits,
+}
+
+/// Bounds of what commands keep of states, in memory and on disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommandLimits {
+    pub(crate) settings: CommandSettings,
+    /// Bytes of snapshots on disk.
+    pub(crate) snapshot_bytes_max: u64,
+}
+
+impl Default for CommandLimits {
+    fn default() -> Self {
+        Self {
+            settings: CommandSettings::default(),
+            snapshot_bytes_max: 512 << 20,
+        }
+    }
 }
 
 impl Store {
@@ -34,6 +53,24 @@ impl Store {
         let dir = DataDir::open(path, options)?;
         check_domain(dir.domain(), backend)?;
         Ok(Held { dir })
+    }
+
+    /// With other bounds for commands.
+    pub(crate) fn limited(mut self, limits: CommandLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Snapshots of states; none if they are switched off, or there is no thread for them.
+    fn snapshots(&self) -> Option<Arc<SledSnapshots>> {
+        if self.limits.settings.snapshot_every == 0 {
+            return None;
+        }
+        let log = Arc::clone(&self.log) as Arc<dyn EventLog>;
+        SledSnapshots::open(&self.dir, log, self.limits.snapshot_bytes_max)
+            .inspect_err(|error| tracing::warn!(%error, "no snapshots of states are kept"))
+            .ok()
+            .map(Arc::new)
     }
 
     pub(crate) fn dir(&self) -> &DataDir {
@@ -58,7 +95,11 @@ pub(crate) struct Held {
 impl Held {
     pub(crate) fn open(self, settings: LogSettings) -> Result<Store> {
         let log = Arc::new(SledLog::open(&self.dir, settings)?);
-        Ok(Store { dir: self.dir, log })
+        Ok(Store {
+            dir: self.dir,
+            log,
+            limits: CommandLimits::default(),
+        })
     }
 }
 
@@ -72,12 +113,26 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) commands: Commands,
     pub(crate) projections: Projections,
+    snapshots: Option<Arc<SledSnapshots>>,
+    stop_checking: Arc<AtomicBool>,
 }
 
 impl Node {
     /// Starts the workers. From within a runtime, because reactors send their commands through it.
     pub(crate) fn start(store: Store, backend: &Backend, role: Role) -> Result<Self> {
-        let commands = backend.commands(Arc::clone(&store.log) as Arc<dyn Appender>)?;
+        let snapshots = store.snapshots();
+        let commands = backend.commands_within(
+            Arc::clone(&store.log) as Arc<dyn Appender>,
+            store.limits.settings,
+            snapshots.clone().map(|snapshots| snapshots as Arc<dyn SnapshotStore>),
+        )?;
+        let stop_checking = Arc::new(AtomicBool::new(false));
+        if snapshots.is_some() {
+            let (commands, stop) = (commands.clone(), Arc::clone(&stop_checking));
+            std::thread::Builder::new()
+                .name("annals-snapshot-check".into())
+                .spawn(move || commands.check_snapshots(&stop))?;
+        }
         let catalog: Arc<Catalog> = Arc::clone(commands.catalog());
         let dispatcher = CommandDispatcher::new(commands.clone(), tokio::runtime::Handle::current());
         let projections = Projections::start(
@@ -96,12 +151,18 @@ impl Node {
             store,
             commands,
             projections,
+            snapshots,
+            stop_checking,
         })
     }
 
     /// Lets the workers finish what they have begun, then closes the log. Blocks.
     pub(crate) fn stop(self) {
+        self.stop_checking.store(true, Ordering::Relaxed);
         self.projections.shutdown();
         self.store.close();
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.close();
+        }
     }
 }

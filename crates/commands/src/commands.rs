@@ -1,18 +1,24 @@
 //! [`Commands`]: all aggregates of a backend over one log.
 
-use crate::handler::{Call, Handler};
+use crate::cache::States;
+use crate::handler::{Call, Handler, Shared};
 use crate::request::{CommandOutcome, CommandRequest, command_key};
 use crate::{AggregateDefinition, CommandError};
-use annals_core::{Appender, Catalog, InvalidId, StreamId, check_category};
+use annals_core::{Appender, Catalog, InvalidId, SnapshotStore, StreamId, check_category};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tracing::Instrument;
 
 /// Bounds of [`Commands`].
 #[derive(Debug, Clone, Copy)]
 pub struct CommandSettings {
-    /// Most states kept in memory for each aggregate.
+    /// About how many states are kept in memory, of all aggregates together.
     pub cached_states_max: usize,
+    /// About how many bytes of states are kept in memory, of all aggregates together.
+    pub cached_state_bytes_max: u64,
+    /// After how many events of a stream a snapshot of its state is taken; zero for never.
+    pub snapshot_every: u64,
     /// How often a command is decided anew when others change its stream meanwhile.
     pub attempts_max: u32,
 }
@@ -20,7 +26,9 @@ pub struct CommandSettings {
 impl Default for CommandSettings {
     fn default() -> Self {
         Self {
-            cached_states_max: 32_768,
+            cached_states_max: 131_072,
+            cached_state_bytes_max: 64 << 20,
+            snapshot_every: 250,
             attempts_max: 10,
         }
     }
@@ -70,6 +78,21 @@ impl Commands {
         aggregates: Vec<AggregateDefinition>,
         settings: CommandSettings,
     ) -> Result<Self, SetupError> {
+        Self::with_snapshots(log, aggregates, settings, None)
+    }
+
+    /// The same with snapshots. None of them is used before [`Commands::check_snapshots`] has looked at them.
+    pub fn with_snapshots(
+        log: Arc<dyn Appender>,
+        aggregates: Vec<AggregateDefinition>,
+        settings: CommandSettings,
+        snapshots: Option<Arc<dyn SnapshotStore>>,
+    ) -> Result<Self, SetupError> {
+        let shared = Shared {
+            states: Arc::new(States::new(settings.cached_states_max, settings.cached_state_bytes_max)),
+            settings,
+            snapshots,
+        };
         let mut catalog = Catalog::default();
         let mut handlers = HashMap::with_capacity(aggregates.len());
         for aggregate in &aggregates {
@@ -78,7 +101,7 @@ impl Commands {
             if category.starts_with('$') {
                 return Err(SetupError::ReservedCategory(category));
             }
-            if handlers.insert(category, aggregate.handler(&settings)).is_some() {
+            if handlers.insert(category, aggregate.handler(&shared)).is_some() {
                 return Err(SetupError::CategoryTwice(category));
             }
             aggregate
@@ -111,6 +134,14 @@ impl Commands {
     /// Whether an aggregate owns the category.
     pub fn owns_category(&self, category: &str) -> bool {
         self.0.handlers.contains_key(category)
+    }
+
+    /// Folds a sample of the snapshots anew and discards those of an aggregate whose `evolve` was changed; those of the
+    /// others are used from then on. Blocks for some seconds at most; ends early once `stop` is set.
+    pub fn check_snapshots(&self, stop: &AtomicBool) {
+        for handler in self.0.handlers.values() {
+            handler.check_snapshots(&self.0.log, stop);
+        }
     }
 
     /// Decides one command and appends what follows. When this returns `Ok`, the events are synced.

@@ -3,6 +3,7 @@
 use crate::guard::{caught, caught_async};
 use crate::handler::Call;
 use crate::known::known_answer;
+use crate::snapshots::Snapshots;
 use crate::state::{Loaded, evolve, load};
 use crate::{CommandError, CommandOutcome};
 use annals_core::{
@@ -38,6 +39,7 @@ pub(crate) struct Deciding<'a, A: Aggregate> {
     pub(crate) key: Option<CommandKey>,
     pub(crate) command: Pending<A::Command>,
     pub(crate) slot: MutexGuard<'a, Option<Loaded<A>>>,
+    pub(crate) snapshots: Option<&'a Snapshots<A>>,
 }
 
 impl<A: Aggregate> Deciding<'_, A> {
@@ -57,7 +59,7 @@ impl<A: Aggregate> Deciding<'_, A> {
         let loaded = match (self.slot.take(), head) {
             (Some(loaded), _) => loaded,
             (None, None) => Loaded::default(),
-            (None, Some(head)) => load(self.log, &self.call.stream, head).await?,
+            (None, Some(head)) => load(self.log, &self.call.stream, head, self.snapshots).await?,
         };
         let decided = self.decide(&loaded);
         match decided {
@@ -148,23 +150,25 @@ impl<A: Aggregate> Deciding<'_, A> {
     }
 
     async fn append(&mut self, loaded: Loaded<A>, events: Vec<A::Event>) -> Result<Step, CommandError> {
+        let new: Vec<NewEvent> = events
+            .iter()
+            .map(|event| self.new_event(event))
+            .collect::<Result<_, _>>()?;
+        let bytes = new.iter().map(|event| event.payload.len()).sum();
         let append = Append {
             stream: self.call.stream.clone(),
             expected: match loaded.version {
                 Version::ZERO => Expected::None,
                 version => Expected::Exact(version),
             },
-            events: events
-                .iter()
-                .map(|event| self.new_event(event))
-                .collect::<Result<_, _>>()?,
+            events: new,
             metadata: self.call.metadata.clone(),
             command: self.key.clone(),
         };
         match self.log.append(append).await {
             Ok(appended) => {
                 if !appended.duplicate {
-                    *self.slot = self.evolved(loaded, &events, &appended);
+                    *self.slot = self.evolved(loaded, &events, bytes, &appended);
                 }
                 Ok(Step::Done(self.outcome(appended)))
             }
@@ -174,12 +178,19 @@ impl<A: Aggregate> Deciding<'_, A> {
     }
 
     /// The state with the new events in it. `None` if it cannot be had: it is then read from the log, which says why.
-    fn evolved(&self, mut loaded: Loaded<A>, events: &[A::Event], appended: &Appended) -> Option<Loaded<A>> {
+    fn evolved(
+        &self,
+        mut loaded: Loaded<A>,
+        events: &[A::Event],
+        bytes: usize,
+        appended: &Appended,
+    ) -> Option<Loaded<A>> {
         for event in events {
             evolve(&mut loaded, &self.call.stream, event)
                 .inspect_err(|error| tracing::error!(%error, "a recorded event cannot be folded"))
                 .ok()?;
         }
+        loaded.count(events.len(), bytes);
         let version = loaded.version.plus(events.len() as u64);
         loaded.version = version;
         loaded.position = appended.position;

@@ -1,8 +1,7 @@
 //! An aggregate without its Rust type, so that several of them can be kept together.
 
-use crate::CommandSettings;
 use crate::fold::{StateFold, TypedFold};
-use crate::handler::{Handler, TypedHandler};
+use crate::handler::{Handler, Shared, TypedHandler};
 use annals_core::{Aggregate, Catalog, Command, Event, EventType};
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ pub struct AggregateDefinition {
     event_types: &'static [EventType],
     own: fn(&mut Catalog, &'static str) -> Result<(), &'static str>,
     fold: fn() -> Box<dyn StateFold>,
-    handler: fn(&CommandSettings) -> Arc<dyn Handler>,
+    handler: fn(&Shared) -> Arc<dyn Handler>,
 }
 
 impl AggregateDefinition {
@@ -27,7 +26,7 @@ impl AggregateDefinition {
             event_types: A::Event::TYPES,
             own: |catalog, category| catalog.own::<A::Event>(category),
             fold: || Box::new(TypedFold::<A>::default()),
-            handler: |settings| Arc::new(TypedHandler::<A>::new(settings)),
+            handler: |shared| Arc::new(TypedHandler::<A>::new(shared)),
         }
     }
 
@@ -57,8 +56,8 @@ impl AggregateDefinition {
         (self.fold)()
     }
 
-    pub(crate) fn handler(&self, settings: &CommandSettings) -> Arc<dyn Handler> {
-        (self.handler)(settings)
+    pub(crate) fn handler(&self, shared: &Shared) -> Arc<dyn Handler> {
+        (self.handler)(shared)
     }
 }
 

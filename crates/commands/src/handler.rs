@@ -1,16 +1,18 @@
 //! How one command of one aggregate is decided, with the aggregate's Rust type at hand: who may decide, how often.
 
+use crate::cache::{Slot, States};
 use crate::deciding::{Deciding, Pending, Step};
+use crate::snapshots::Snapshots;
 use crate::state::Loaded;
 use crate::{CommandBody, CommandError, CommandOutcome, CommandSettings};
 use annals_core::{
-    Aggregate, Appender, BoxFuture, Command, CommandKey, Expected, InvalidCommand, Metadata, StreamId, without_personal,
+    Aggregate, Appender, BoxFuture, Command, CommandKey, Expected, InvalidCommand, Metadata, SnapshotStore, StreamId,
+    without_personal,
 };
 use chrono::{DateTime, Utc};
-use quick_cache::sync::Cache;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::sync::Mutex;
 
 /// A checked request.
 pub(crate) struct Call {
@@ -31,17 +33,21 @@ pub(crate) trait Handler: Send + Sync {
         log: &'a Arc<dyn Appender>,
         call: Call,
     ) -> BoxFuture<'a, Result<CommandOutcome, CommandError>>;
+
+    /// Checks a sample of the aggregate's snapshots, after which they are used. Blocks; ends early when told to.
+    fn check_snapshots(&self, log: &Arc<dyn Appender>, stop: &AtomicBool);
 }
 
-/// The place of one stream's state in memory. Whoever holds the lock is the only one on this node to decide a command
-/// of the stream. Empty when the state is not known, also while an append is under way: so a request that is given up
-/// in the middle leaves no stale state behind.
-type Slot<A> = Arc<Mutex<Option<Loaded<A>>>>;
+/// What the aggregates of one backend share.
+pub(crate) struct Shared {
+    pub(crate) settings: CommandSettings,
+    pub(crate) states: Arc<States>,
+    pub(crate) snapshots: Option<Arc<dyn SnapshotStore>>,
+}
 
 pub(crate) struct TypedHandler<A> {
-    /// A slot that is evicted while it is in use may have a second one beside it. That costs a conflict in the log and
-    /// another attempt, never a wrong decision: every decision is checked against the log before it counts.
-    slots: Cache<StreamId, Slot<A>>,
+    states: Arc<States>,
+    snapshots: Option<Snapshots<A>>,
     attempts_max: u32,
 }
 
@@ -53,39 +59,41 @@ impl<A: Aggregate> Handler for TypedHandler<A> {
     ) -> BoxFuture<'a, Result<CommandOutcome, CommandError>> {
         Box::pin(self.run(log, call))
     }
+
+    fn check_snapshots(&self, log: &Arc<dyn Appender>, stop: &AtomicBool) {
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.check(log.as_ref(), stop);
+        }
+    }
 }
 
 impl<A: Aggregate> TypedHandler<A> {
-    pub(crate) fn new(settings: &CommandSettings) -> Self {
+    pub(crate) fn new(shared: &Shared) -> Self {
+        let every = shared.settings.snapshot_every;
+        let store = shared.snapshots.clone().filter(|_| every > 0);
         Self {
-            slots: Cache::new(settings.cached_states_max.max(1)),
-            attempts_max: settings.attempts_max.max(1),
+            states: Arc::clone(&shared.states),
+            snapshots: store.map(|store| Snapshots::new(store, every)),
+            attempts_max: shared.settings.attempts_max.max(1),
         }
-    }
-
-    fn slot(&self, stream: &StreamId) -> Slot<A> {
-        if let Some(slot) = self.slots.get(stream) {
-            return slot;
-        }
-        self.slots
-            .get_or_insert_with(stream, || Ok::<_, std::convert::Infallible>(Slot::default()))
-            .unwrap_or_else(|never| match never {})
     }
 
     async fn run(&self, log: &Arc<dyn Appender>, call: Call) -> Result<CommandOutcome, CommandError> {
         let command = read::<A>(&call.command, &call.body)?;
         let key = command_key(log.as_ref(), &call, &command)?;
-        let slot = self.slot(&call.stream);
+        let slot = self.states.slot::<A>(&call.stream);
         let mut decision = Deciding {
             log,
             call: &call,
             key,
             command: Pending::New(command),
             slot: slot.lock().await,
+            snapshots: self.snapshots.as_ref(),
         };
         for attempt in 0..self.attempts_max {
             back_off(attempt).await;
             if let Step::Done(outcome) = decision.attempt().await? {
+                self.settle(&call.stream, &slot, &mut decision.slot);
                 return Ok(outcome);
             }
         }
@@ -93,6 +101,14 @@ impl<A: Aggregate> TypedHandler<A> {
             stream: call.stream.clone(),
             attempts: self.attempts_max,
         })
+    }
+
+    /// After a command: counts the state's size, and takes a snapshot if it is time for one.
+    fn settle(&self, stream: &StreamId, slot: &Slot<A>, state: &mut Option<Loaded<A>>) {
+        if let (Some(loaded), Some(snapshots)) = (state.as_mut(), &self.snapshots) {
+            snapshots.take(stream, loaded);
+        }
+        self.states.count(stream, slot, state);
     }
 }
 

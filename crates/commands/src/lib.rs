@@ -2,6 +2,7 @@
 //!
 //! Knows the log only through core's traits; knows nothing of HTTP, views or engines.
 
+mod cache;
 mod commands;
 mod deciding;
 mod definition;
@@ -11,6 +12,7 @@ mod guard;
 mod handler;
 mod known;
 mod request;
+mod snapshots;
 mod state;
 
 pub use commands::{CommandSettings, Commands, SetupError};

@@ -1,8 +1,10 @@
 //! The state of one stream, folded from its records.
 
 use crate::CommandError;
+use crate::cache::StateSize;
 use crate::fold::decode;
 use crate::guard::caught;
+use crate::snapshots::{Since, Snapshots, stands};
 use annals_core::{Aggregate, Appender, Direction, EventLog, Position, Record, StreamHead, StreamId, Version};
 use std::sync::Arc;
 
@@ -15,6 +17,10 @@ pub(crate) struct Loaded<A> {
     pub(crate) state: A,
     pub(crate) version: Version,
     pub(crate) position: Position,
+    /// About how large the state is.
+    pub(crate) size: StateSize,
+    /// What was folded since the last snapshot.
+    pub(crate) since: Since,
 }
 
 impl<A: Aggregate> Default for Loaded<A> {
@@ -23,6 +29,8 @@ impl<A: Aggregate> Default for Loaded<A> {
             state: A::default(),
             version: Version::ZERO,
             position: Position::ZERO,
+            size: StateSize::default(),
+            since: Since::default(),
         }
     }
 }
@@ -35,20 +43,32 @@ impl<A> Loaded<A> {
             position: self.position,
         })
     }
+
+    /// Says that so many events of so many bytes were folded into the state.
+    pub(crate) fn count(&mut self, events: usize, bytes: usize) {
+        self.size.grow(bytes);
+        self.since.events += events as u64;
+        self.since.bytes += bytes as u64;
+    }
 }
 
-/// Folds the stream up to its end. A stream of one page is read right here, because that takes microseconds; a longer
-/// one in a thread that may block.
+/// Folds the stream up to its end, from its snapshot on if there is one. What fits in one page is read right here,
+/// because that takes microseconds; more in a thread that may block.
 pub(crate) async fn load<A: Aggregate>(
     log: &Arc<dyn Appender>,
     stream: &StreamId,
     head: StreamHead,
+    snapshots: Option<&Snapshots<A>>,
 ) -> Result<Loaded<A>, CommandError> {
-    if head.version.get() <= PAGE_RECORDS as u64 {
-        return fold_stream(log.as_ref(), stream);
+    let found = snapshots.and_then(|snapshots| snapshots.find(stream, head.version));
+    let begin = found
+        .filter(|found| stands(log.as_ref(), found.position, stream, found.version))
+        .unwrap_or_default();
+    if head.version.since(begin.version) <= PAGE_RECORDS as u64 {
+        return fold_stream(log.as_ref(), stream, begin);
     }
     let (log, owned) = (Arc::clone(log), stream.clone());
-    let folded = tokio::task::spawn_blocking(move || fold_stream(log.as_ref(), &owned));
+    let folded = tokio::task::spawn_blocking(move || fold_stream(log.as_ref(), &owned, begin));
     folded.await.unwrap_or_else(|error| {
         Err(CommandError::Panicked {
             stream: stream.clone(),
@@ -58,17 +78,29 @@ pub(crate) async fn load<A: Aggregate>(
     })
 }
 
-fn fold_stream<A: Aggregate, L: EventLog + ?Sized>(log: &L, stream: &StreamId) -> Result<Loaded<A>, CommandError> {
-    let mut loaded = Loaded::default();
-    loop {
-        let page = log.read_stream(stream, loaded.version.next(), Direction::Forward, PAGE_RECORDS)?;
-        for record in &page {
-            fold_record(&mut loaded, stream, record)?;
-        }
-        if page.len() < PAGE_RECORDS {
-            return Ok(loaded);
-        }
+fn fold_stream<A: Aggregate, L: EventLog + ?Sized>(
+    log: &L,
+    stream: &StreamId,
+    begin: Loaded<A>,
+) -> Result<Loaded<A>, CommandError> {
+    let mut loaded = begin;
+    while fold_page(log, stream, &mut loaded, PAGE_RECORDS)? == PAGE_RECORDS {}
+    Ok(loaded)
+}
+
+/// Folds at most `limit` further records of the stream, and no more than a page. Returns how many there were.
+pub(crate) fn fold_page<A: Aggregate, L: EventLog + ?Sized>(
+    log: &L,
+    stream: &StreamId,
+    loaded: &mut Loaded<A>,
+    limit: usize,
+) -> Result<usize, CommandError> {
+    let limit = limit.min(PAGE_RECORDS);
+    let page = log.read_stream(stream, loaded.version.next(), Direction::Forward, limit)?;
+    for record in &page {
+        fold_record(loaded, stream, record)?;
     }
+    Ok(page.len())
 }
 
 fn fold_record<A: Aggregate>(loaded: &mut Loaded<A>, stream: &StreamId, record: &Record) -> Result<(), CommandError> {
@@ -86,6 +118,7 @@ fn fold_record<A: Aggregate>(loaded: &mut Loaded<A>, stream: &StreamId, record: 
             event_type: record.header.event_type.to_owned(),
         })?;
     evolve(loaded, stream, &event)?;
+    loaded.count(1, record.payload.len());
     loaded.version = Version::new(record.header.version);
     loaded.position = position;
     Ok(())

@@ -8,6 +8,7 @@ mod log;
 mod personal;
 mod position;
 mod record;
+mod snapshot;
 mod stream;
 
 pub use annals_derive::{Command, Event, EventSet, Row, State};
@@ -29,5 +30,9 @@ pub use position::{Epoch, Position, Version};
 pub use record::{
     CONTENT_TYPE_JSON, CONTENT_TYPE_MSGPACK, EXTENSIONS_MAX, EventIdRef, Fingerprint, HEADER_LEN_MAX, Header,
     MalformedRecord, PlaceInAppend, Record, RecordRef, payload_to_json, time, to_json, without_personal,
+};
+pub use snapshot::{
+    SNAPSHOT_LEN_MAX, Snapshot, SnapshotStore, decode_state, encode_state, encoded_state_len, same_state,
+    snapshot_schema,
 };
 pub use stream::{CATEGORY_LEN_MAX, ID_LEN_MAX, InvalidId, StreamId, check_category, check_id};

@@ -85,7 +85,30 @@ fn schema(input: &DeriveInput) -> String {
     }
 }
 
+/// A state is kept outside of the log and read back: a field that is not written would come back empty.
+fn refuse_skipped(input: &DeriveInput) -> Result<()> {
+    let fields: Vec<_> = match &input.data {
+        Data::Struct(data) => data.fields.iter().collect(),
+        Data::Enum(data) => data.variants.iter().flat_map(|variant| &variant.fields).collect(),
+        Data::Union(_) => Vec::new(),
+    };
+    for attribute in fields.iter().flat_map(|field| serde_attributes(&field.attrs)) {
+        let words = attribute.meta.to_token_stream().to_string();
+        let skipped = words
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .any(|word| ["skip", "skip_serializing", "skip_deserializing"].contains(&word));
+        if skipped {
+            return Err(Error::new_spanned(
+                attribute,
+                "a state is stored and read back: a field that is skipped would be lost; compute it when it is needed",
+            ));
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn state(input: &DeriveInput) -> Result<TokenStream> {
+    refuse_skipped(input)?;
     let (owner, core) = (&input.ident, core_path());
     let (serde, schema) = (serde_impls(input, &core)?, schema(input));
     Ok(quote! {
@@ -132,4 +155,25 @@ pub(crate) fn row(input: &DeriveInput) -> Result<TokenStream> {
             }
         };
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: &str) -> Option<String> {
+        let input: DeriveInput = syn::parse_str(code).unwrap();
+        state(&input).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_state_has_no_field_that_would_not_come_back() {
+        for skipped in ["skip", "default, skip", "skip_serializing", "skip_deserializing"] {
+            let error = refused(&format!("struct S {{ #[serde({skipped})] a: u64 }}")).unwrap();
+            assert!(error.contains("would be lost"), "{error}");
+            assert!(refused(&format!("enum S {{ A {{ #[serde({skipped})] a: u64 }} }}")).is_some());
+        }
+        let fine = r#"struct S { #[serde(default, skip_serializing_if = "Option::is_none")] a: Option<u64>, b: u64 }"#;
+        assert_eq!(refused(fine), None);
+    }
 }

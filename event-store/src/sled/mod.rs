@@ -14,6 +14,7 @@ mod queue;
 mod recent;
 mod settings;
 mod shared;
+mod snapshots;
 mod storer;
 mod tail;
 mod verify;
@@ -23,4 +24,5 @@ mod writer;
 
 pub use log::SledLog;
 pub use settings::{LogSettings, OpenError};
+pub use snapshots::SledSnapshots;
 pub use verify::{VerifyProblem, VerifyProgress, VerifyReport};

@@ -4,7 +4,7 @@ use super::{runtime, tracing_to_stderr};
 use crate::backend::Backend;
 use crate::cli::verdict::{Outcome, Verdict};
 use crate::config::Config;
-use crate::node::Store;
+use crate::node::{CommandLimits, Store};
 use crate::server::{Addresses, Listeners, Role, serve};
 use crate::source::{DEFAULT_DATA, Instead};
 use annals_event_store::LogSettings;
@@ -28,6 +28,11 @@ annals.toml, every key may be left out, options win over it:
   reserve_bytes = 67108864        free space below which appends are refused
   queue_appends_max = 8192        appends that may wait, at least 1
   queue_bytes_max = 33554432      bytes of appends that may wait, at least 2097152
+  [commands]
+  cached_states_max = 131072      states of streams kept in memory
+  cached_state_bytes_max = 67108864  bytes of them
+  snapshot_every = 250            events of a stream after which its state is kept on disk, 0 for never
+  snapshot_bytes_max = 536870912  bytes of kept states on disk
 
 Examples:
   annals serve
@@ -83,6 +88,7 @@ struct Plan {
     role: Role,
     addresses: Addresses,
     log: LogSettings,
+    commands: CommandLimits,
 }
 
 impl Args {
@@ -95,7 +101,7 @@ impl Args {
         let served = runtime.block_on(async {
             // A port in use is found out before a large log is opened.
             let listeners = Listeners::bind(&plan.addresses, plan.role).await?;
-            serve(backend, held.open(plan.log)?, listeners, None).await
+            serve(backend, held.open(plan.log)?.limited(plan.commands), listeners, None).await
         });
         // Whatever still waits for a disk that does not answer must not keep the process.
         runtime.shutdown_background();
@@ -131,6 +137,7 @@ impl Args {
             role,
             addresses,
             log: config.log.settings()?,
+            commands: config.commands.limits(),
         })
     }
 }

@@ -164,6 +164,7 @@ pub(crate) struct WatchedLog {
     pub(crate) acknowledge_after: Duration,
     pub(crate) heads: AtomicU64,
     pub(crate) stream_reads: AtomicU64,
+    pub(crate) stream_records: AtomicU64,
     pub(crate) key_lookups: AtomicU64,
 }
 
@@ -174,6 +175,7 @@ impl WatchedLog {
             acknowledge_after,
             heads: AtomicU64::new(0),
             stream_reads: AtomicU64::new(0),
+            stream_records: AtomicU64::new(0),
             key_lookups: AtomicU64::new(0),
         })
     }
@@ -212,7 +214,9 @@ impl EventLog for WatchedLog {
         limit: usize,
     ) -> Result<Vec<Record>, LogError> {
         self.stream_reads.fetch_add(1, Ordering::Relaxed);
-        self.log.read_stream(stream, from, direction, limit)
+        let records = self.log.read_stream(stream, from, direction, limit)?;
+        self.stream_records.fetch_add(records.len() as u64, Ordering::Relaxed);
+        Ok(records)
     }
 
     fn stream_head(&self, stream: &StreamId) -> Result<Option<StreamHead>, LogError> {
