@@ -1,4 +1,4 @@
-//! HTTP: the command API and the query API as two routers, and the server under them.
+//! HTTP: the command API and the query API, and the server under them.
 //!
 //! Translates between HTTP and what commands, log and projections offer; decides nothing itself. Paths, headers and
 //! problems are the contract's. Knows no engine.
@@ -23,6 +23,7 @@ mod routers;
 mod server;
 mod state;
 
-pub use routers::{command_router, query_router};
+pub use middleware::Api;
+pub use routers::{command_api, query_api};
 pub use server::{NotLoopback, ServeLimits, check_loopback, serve, serve_within};
 pub use state::{ApiState, LogFailure};

@@ -2,14 +2,20 @@
 
 use crate::origin;
 use crate::problem::Problem;
+use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{ALLOW, CONNECTION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt;
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tower::Service as _;
 use tracing::Instrument;
 
 /// Longest path and query in bytes.
@@ -28,7 +34,34 @@ pub(crate) enum Side {
     Query,
 }
 
-pub(crate) async fn answer(side: Side, request: Request, next: Next) -> Response {
+/// One of the two APIs, ready to be served. Cheap to clone.
+///
+/// Stands around its router as a service and not as a layer of it: a layer would not see the `Allow` that a router adds
+/// to its answers, and one router in another costs as much as the handler.
+#[derive(Clone)]
+pub struct Api {
+    side: Side,
+    router: Router,
+}
+
+impl Api {
+    pub(crate) fn new(side: Side, router: Router) -> Self {
+        Self { side, router }
+    }
+}
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Api {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        let Self { side, router } = self.clone();
+        Box::pin(async move { Ok(answer(side, request.map(Body::new), router).await) })
+    }
+}
+
+async fn answer(side: Side, request: Request, mut router: Router) -> Response {
     let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
     let uri = request.uri().clone();
     let span = tracing::debug_span!("request", request = number, method = %request.method(), path = uri.path());
@@ -38,11 +71,12 @@ pub(crate) async fn answer(side: Side, request: Request, next: Next) -> Response
     if let Err(problem) = checked {
         return close(problem.into_answer(instance(uri.path())));
     }
-    let answered = AssertUnwindSafe(next.run(request))
+    // A router is always ready, and never fails.
+    let answered = AssertUnwindSafe(router.call(request))
         .catch_unwind()
         .instrument(span)
         .await;
-    let mut response = answered.unwrap_or_else(|_| {
+    let mut response = answered.map(|Ok(response)| response).unwrap_or_else(|_| {
         tracing::error!(request = number, path = uri.path(), "the handler panicked");
         let mut response = Response::default();
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;

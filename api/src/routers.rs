@@ -2,18 +2,17 @@
 
 use crate::bulk::bulk;
 use crate::execute::execute;
-use crate::middleware::{Side, answer};
+use crate::middleware::{Api, Side};
 use crate::problem::Problem;
 use crate::state::{ApiState, Shared};
 use crate::{events, health, log, query};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, get, post};
 
 /// The command API: commands, appended events, streams, the log.
-pub fn command_router(state: ApiState) -> Router {
+pub fn command_api(state: ApiState) -> Api {
     let later = |what| move || later(what);
     let router = Router::new()
         .route("/v1/commands/{aggregate}/{id}/{command}", post(execute))
@@ -40,7 +39,7 @@ pub fn command_router(state: ApiState) -> Router {
 }
 
 /// The query API: views and projections.
-pub fn query_router(state: ApiState) -> Router {
+pub fn query_api(state: ApiState) -> Api {
     let later = |what| move || later(what);
     let resume: MethodRouter<Shared> = post(later("resuming a projection"));
     let router = Router::new()
@@ -68,7 +67,7 @@ async fn later(what: &'static str) -> Problem {
     Problem::not_implemented(what)
 }
 
-fn finished(router: Router<Shared>, side: Side, state: ApiState) -> Router {
+fn finished(router: Router<Shared>, side: Side, state: ApiState) -> Api {
     let later = |what| get(move || later(what));
     let inner = router
         .route("/healthz", get(health::healthz))
@@ -79,8 +78,5 @@ fn finished(router: Router<Shared>, side: Side, state: ApiState) -> Router {
         // Bodies are bounded where they are read, so that what is said about it is a problem like any other.
         .layer(DefaultBodyLimit::disable())
         .with_state(Shared::new(state));
-    // A layer of the inner router would not see the `Allow` that it adds to its answers.
-    Router::new()
-        .fallback_service(inner)
-        .layer(from_fn(move |request, next| answer(side, request, next)))
+    Api::new(side, inner)
 }

@@ -1,8 +1,7 @@
-//! The HTTP/1.1 server under a router: bounded connections and heads, and a shutdown that lets requests finish.
+//! The HTTP/1.1 server under an API: bounded connections and heads, and a shutdown that lets requests finish.
 
-use axum::Router;
+use crate::middleware::Api;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -66,17 +65,17 @@ enum Phase {
     Cutting,
 }
 
-/// Serves the router within the default limits, see [`serve_within`].
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    serve_within(ServeLimits::default(), listener, router, shutdown).await
+/// Serves the API within the default limits, see [`serve_within`].
+pub async fn serve(listener: TcpListener, api: Api, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    serve_within(ServeLimits::default(), listener, api, shutdown).await
 }
 
-/// Serves the router until `shutdown` resolves, then lets the requests under way finish, within the limits. An error if
+/// Serves the API until `shutdown` resolves, then lets the requests under way finish, within the limits. An error if
 /// the listener accepts no connections any more.
 pub async fn serve_within(
     limits: ServeLimits,
     listener: TcpListener,
-    router: Router,
+    api: Api,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let connections = Arc::new(Semaphore::new(limits.connections_max as usize));
@@ -91,9 +90,9 @@ pub async fn serve_within(
         match accepted {
             Ok(stream) => {
                 failed = 0;
-                let (router, phases) = (router.clone(), phases.clone());
+                let (api, phases) = (api.clone(), phases.clone());
                 tokio::spawn(async move {
-                    connection(stream, router, limits, phases).await;
+                    connection(stream, api, limits, phases).await;
                     drop(permit);
                 });
             }
@@ -128,7 +127,7 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Accepte
     (listener.accept().await.map(|(stream, _)| stream), permit)
 }
 
-async fn connection(stream: TcpStream, router: Router, limits: ServeLimits, mut phases: watch::Receiver<Phase>) {
+async fn connection(stream: TcpStream, api: Api, limits: ServeLimits, mut phases: watch::Receiver<Phase>) {
     // An answer is often smaller than a packet, and must not wait for the next one.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
@@ -139,7 +138,7 @@ async fn connection(stream: TcpStream, router: Router, limits: ServeLimits, mut 
         .header_read_timeout(limits.head_time_max)
         .max_buf_size(limits.head_bytes_max.max(8 * 1024))
         .max_headers(64);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let served = builder.serve_connection(TokioIo::new(stream), api);
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

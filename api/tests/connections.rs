@@ -4,7 +4,7 @@
 
 mod common;
 
-use annals_api::{ApiState, ServeLimits, command_router, query_router};
+use annals_api::{ApiState, ServeLimits, command_api, query_api};
 use annals_event_store::MemoryLog;
 use common::*;
 use std::io::{ErrorKind, Read, Write};
@@ -54,7 +54,7 @@ fn raw(server: &Server, request: &str) -> String {
 fn a_foreign_name_of_this_machine_reaches_neither_api() {
     let command = command_server();
     let state = ApiState::new(commands_on(Arc::new(MemoryLog::new("bank"))));
-    let query = Server::start(state, query_router);
+    let query = Server::start(state, query_api);
     for (server, request) in [
         (&command, "POST /v1/commands/accounts/acc-1/open"),
         (&command, "GET /v1/events"),
@@ -93,7 +93,7 @@ fn impatient_server() -> Server {
         ..ServeLimits::default()
     };
     let state = ApiState::new(commands_on(Arc::new(MemoryLog::new("bank"))));
-    Server::start_within(limits, state, command_router)
+    Server::start_within(limits, state, command_api)
 }
 
 /// Reads until the server closes, which it must do soon.
@@ -135,7 +135,7 @@ fn idle_connections_make_room_for_others() {
         ..ServeLimits::default()
     };
     let state = ApiState::new(commands_on(Arc::new(MemoryLog::new("bank"))));
-    let server = Server::start_within(limits, state, command_router);
+    let server = Server::start_within(limits, state, command_api);
     let idle: Vec<TcpStream> = (0..30).map(|_| TcpStream::connect(server.address).unwrap()).collect();
     assert_eq!(server.get("/healthz").status, 200);
     drop(idle);

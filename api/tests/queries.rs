@@ -4,7 +4,7 @@
 
 mod common;
 
-use annals_api::{ApiState, query_router};
+use annals_api::{ApiState, query_api};
 use annals_core::{Appender, EventLog};
 use annals_event_store::MemoryLog;
 use annals_projections::{ProjectionSettings, Projections, ViewDefinition};
@@ -39,7 +39,7 @@ fn bank() -> Bank {
     let mut state = ApiState::new(command.commands.clone());
     state.projections = Some(projections.clone());
     Bank {
-        query: Server::start(state, query_router),
+        query: Server::start(state, query_api),
         command,
         projections,
         _dir: dir,

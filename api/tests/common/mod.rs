@@ -8,7 +8,7 @@ mod failing;
 pub(crate) use domain::*;
 pub(crate) use failing::FailingLog;
 
-use annals_api::{ApiState, ServeLimits, command_router, serve_within};
+use annals_api::{ApiState, ServeLimits, command_api, serve_within};
 use annals_commands::{AggregateDefinition, Commands};
 use annals_core::Appender;
 use annals_event_store::MemoryLog;
@@ -46,19 +46,19 @@ pub(crate) fn command_server() -> Server {
 }
 
 pub(crate) fn command_server_on(log: Arc<dyn Appender>) -> Server {
-    Server::start(ApiState::new(commands_on(log)), command_router)
+    Server::start(ApiState::new(commands_on(log)), command_api)
 }
 
 impl Server {
-    pub(crate) fn start(state: ApiState, router: fn(ApiState) -> axum::Router) -> Self {
+    pub(crate) fn start(state: ApiState, api: fn(ApiState) -> annals_api::Api) -> Self {
         let limits = ServeLimits {
             drain_time_max: Duration::from_secs(5),
             ..ServeLimits::default()
         };
-        Self::start_within(limits, state, router)
+        Self::start_within(limits, state, api)
     }
 
-    pub(crate) fn start_within(limits: ServeLimits, state: ApiState, router: fn(ApiState) -> axum::Router) -> Self {
+    pub(crate) fn start_within(limits: ServeLimits, state: ApiState, api: fn(ApiState) -> annals_api::Api) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -70,7 +70,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let served = runtime.spawn(async move {
             let stopped = async { drop(stopped.await) };
-            serve_within(limits, listener, router(state), stopped).await.unwrap();
+            serve_within(limits, listener, api(state), stopped).await.unwrap();
         });
         Self {
             address,

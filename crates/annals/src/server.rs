@@ -3,11 +3,10 @@
 use crate::backend::Backend;
 use crate::banner;
 use crate::node::{Node, Store};
-use annals_api::{ApiState, ServeLimits, command_router, query_router};
+use annals_api::{Api, ApiState, ServeLimits, command_api, query_api};
 use annals_commands::Commands;
 use annals_event_store::SledLog;
 use anyhow::{Context, Result, bail};
-use axum::Router;
 use futures_util::future::BoxFuture;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -99,9 +98,9 @@ pub(crate) async fn serve(backend: &Backend, store: Store, listeners: Listeners,
     let log = Arc::clone(node.store.log());
     let state = state(&node);
     let (stop, stopped) = watch::channel(false);
-    let mut servers = vec![spawn(listeners.command, command_router(state.clone()), &stopped)];
+    let mut servers = vec![spawn(listeners.command, command_api(state.clone()), &stopped)];
     if let Some(query) = listeners.query {
-        servers.push(spawn(query, query_router(state), &stopped));
+        servers.push(spawn(query, query_api(state), &stopped));
     }
     banner::say(backend, &node, &command_url, query_url.as_deref());
     let beside = beside.map(|beside| tokio::spawn(beside(node.commands.clone())));
@@ -143,7 +142,7 @@ fn state(node: &Node) -> ApiState {
     state
 }
 
-fn spawn(listener: TcpListener, router: Router, stopped: &watch::Receiver<bool>) -> JoinHandle<io::Result<()>> {
+fn spawn(listener: TcpListener, api: Api, stopped: &watch::Receiver<bool>) -> JoinHandle<io::Result<()>> {
     let mut stopped = stopped.clone();
     let stop = async move {
         // A sender that is gone means the same as its word.
@@ -153,7 +152,7 @@ fn spawn(listener: TcpListener, router: Router, stopped: &watch::Receiver<bool>)
         drain_time_max: DRAIN,
         ..ServeLimits::default()
     };
-    tokio::spawn(annals_api::serve_within(limits, listener, router, stop))
+    tokio::spawn(annals_api::serve_within(limits, listener, api, stop))
 }
 
 /// Resolves when the log's storage failed.

@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// A log on sled. Closed when dropped; [`SledLog::close`] says when that is done.
@@ -122,7 +123,15 @@ impl EventLog for SledLog {
 impl Appender for SledLog {
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
         let (answer, answered) = oneshot::channel();
-        let queued = check_bounds(&append).and_then(|bytes| self.shared.queue.push(Queued { append, bytes, answer }));
+        let queued = check_bounds(&append).and_then(|bytes| {
+            let runtime = Handle::try_current().ok();
+            self.shared.queue.push(Queued {
+                append,
+                bytes,
+                answer,
+                runtime,
+            })
+        });
         Box::pin(async move {
             queued?;
             let unknown = || AppendError::OutcomeUnknown("the writer ended before it answered".into());

@@ -2,6 +2,7 @@
 //!
 //! `docs/architecture.md` says why; `docs/format.md` says what the bytes are. Only this folder names sled.
 
+mod answers;
 mod blocks;
 mod group;
 mod index;

@@ -1,10 +1,11 @@
 //! The append queue: bounded in count and bytes, emptied in groups by the writer.
 
-use annals_core::{Append, AppendError, Appended};
+use super::answers::Answerer;
+use annals_core::{Append, AppendError};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
 
 /// How long a caller that finds the queue full should wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -13,7 +14,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Queued {
     pub(super) append: Append,
     pub(super) bytes: usize,
-    pub(super) answer: oneshot::Sender<Result<Appended, AppendError>>,
+    pub(super) answer: Answerer,
+    /// The runtime that waits for the answer, if one does.
+    pub(super) runtime: Option<Handle>,
 }
 
 pub(super) struct Queue {

@@ -2,6 +2,7 @@
 //! group, syncs once, moves the durable head, then answers. While one group syncs the next gathers, and the one before
 //! is stored in the volumes by another thread.
 
+use super::answers::Answers;
 use super::group::Group;
 use super::indexer::Indexer;
 use super::journal::Journal;
@@ -14,17 +15,11 @@ use annals_core::{AppendError, Appended, EventId, LogError, Position, Record, St
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::sync::oneshot;
 
 /// About how many bytes one group takes.
 const GROUP_BYTES_MAX: usize = 256 * 1024;
 /// How far the tail may grow beyond its setting while a generation is being indexed, before appends wait for it.
 const TAIL_GROWTH_MAX: usize = 4;
-
-type Answer = (
-    oneshot::Sender<Result<Appended, AppendError>>,
-    Result<Appended, AppendError>,
-);
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -34,7 +29,7 @@ pub(super) struct Writer {
     clock: LogClock,
     ids: EventIds,
     boot: u64,
-    answers: Vec<Answer>,
+    answers: Answers,
 }
 
 /// What the writer sees: everything, also what is not durable yet.
@@ -76,7 +71,7 @@ pub(super) fn start(
         clock,
         ids: EventIds::new(),
         boot,
-        answers: Vec::new(),
+        answers: Answers::default(),
     };
     std::thread::Builder::new()
         .name("annals-writer".into())
@@ -89,10 +84,7 @@ impl Writer {
             let committed = catch_unwind(AssertUnwindSafe(|| self.commit(group)));
             let outcome = committed.unwrap_or_else(|_| Err(LogError::Storage("the storage engine panicked".into())));
             match outcome {
-                Ok(()) => self.answers.drain(..).for_each(|(answer, result)| {
-                    // A caller that went away needs no answer.
-                    let _ = answer.send(result);
-                }),
+                Ok(()) => self.answers.give(),
                 Err(error) => return self.stop(&error),
             }
             self.feed_index(false);
@@ -107,9 +99,7 @@ impl Writer {
             error = why,
             "the log failed; the outcome of appends in flight is unknown, appends stop"
         );
-        for (answer, result) in self.answers.drain(..) {
-            let _ = answer.send(result.and(Err(AppendError::OutcomeUnknown(why.clone()))));
-        }
+        self.answers.unknown(&why);
         self.shared.fail(&why);
         self.indexer.finish();
         self.join_storer();
@@ -162,8 +152,9 @@ impl Writer {
         {
             Ok(recorded) => recorded,
             Err(error) => {
-                self.answers
-                    .extend(group.into_iter().map(|queued| (queued.answer, Err(error.clone()))));
+                for queued in group {
+                    self.answers.add(queued.answer, Err(error.clone()));
+                }
                 return Ok(());
             }
         };
@@ -179,7 +170,8 @@ impl Writer {
                 break;
             }
             let result = self.decide(&queued, recorded, &mut records);
-            self.answers.push((queued.answer, result));
+            self.answers.on(queued.runtime.as_ref());
+            self.answers.add(queued.answer, result);
         }
         self.write(records)
     }

@@ -3,7 +3,7 @@
 use super::domain;
 use crate::cli::verdict::{Outcome, Verdict};
 use crate::node::Store;
-use annals_api::{ApiState, command_router};
+use annals_api::{ApiState, command_api};
 use annals_commands::Commands;
 use annals_core::Appender;
 use anyhow::{Context, Result};
@@ -29,10 +29,10 @@ impl CommandServer {
             .context("cannot listen on 127.0.0.1")?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let router = command_router(ApiState::new(commands));
+        let api = command_api(ApiState::new(commands));
         let served = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
-            annals_api::serve(listener, router, stopped).await
+            annals_api::serve(listener, api, stopped).await
         });
         Ok(Self { address, stop, served })
     }
