@@ -9,22 +9,20 @@ use crate::problem::Problem;
 use crate::state::Shared;
 use crate::{accept, body};
 use annals_commands::{CommandBody, CommandRequest};
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::extract::{Request, State};
 use axum::response::Response;
 
 pub(crate) async fn execute(
     State(shared): State<Shared>,
     PathParts([category, id, command]): PathParts<3>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    // Taken as a whole: extractors of their own would copy the headers.
+    request: Request,
 ) -> Result<Response, Problem> {
-    Parameters::of(&uri, &[])?;
-    accept::json(&headers)?;
-    content_type(&headers, &["application/json"])?;
-    let write = WriteHeaders::read(&headers)?;
+    let (head, body) = request.into_parts();
+    Parameters::of(&head.uri, &[])?;
+    accept::json(&head.headers)?;
+    content_type(&head.headers, &["application/json"])?;
+    let write = WriteHeaders::read(&head.headers)?;
     let request = CommandRequest {
         category,
         id,

@@ -1,6 +1,6 @@
 //! How large the next batch may be: so large that its write takes as long as it should, and no longer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long an atomic write may hold the lock that all stores of the process share, about.
 const GOAL: Duration = Duration::from_millis(1);
@@ -12,8 +12,13 @@ const ROWS_AT_FIRST: usize = 16;
 /// Rows may be large: then few of them take as long as many small ones.
 const ROWS_MIN: usize = 2;
 
+/// Least time from the beginning of one batch to that of the next. Each write wakes the engine's I/O threads, all of
+/// them, which costs more than folding an event: under load a batch gathers what comes in the meantime.
+const EVERY: Duration = Duration::from_millis(2);
+
 /// Adapts the number of rows in a batch to what writing them takes.
 pub(crate) struct Pace {
+    begun: Option<Instant>,
     rows: usize,
     rows_max: usize,
 }
@@ -21,9 +26,18 @@ pub(crate) struct Pace {
 impl Pace {
     pub(crate) fn new(rows_max: usize) -> Self {
         Self {
+            begun: None,
             rows: ROWS_AT_FIRST,
             rows_max: rows_max.max(ROWS_AT_FIRST),
         }
+    }
+
+    /// Waits until the next batch may begin: not at all after a pause or a long batch.
+    pub(crate) fn begin(&mut self) {
+        if let Some(begun) = self.begun {
+            std::thread::sleep(EVERY.saturating_sub(begun.elapsed()));
+        }
+        self.begun = Some(Instant::now());
     }
 
     /// Most rows in the next batch.

@@ -150,6 +150,7 @@ impl<'a> Worker<'a> {
         let mut worked = false;
         let room = self.pending.count() < self.reactor.shared.settings.outbox_pending_max;
         if !self.stopped && room && self.files.checkpoint.position < self.reactor.shared.log.head() {
+            self.pace.begin();
             self.advance()?;
             worked = true;
         }

@@ -249,6 +249,7 @@ impl Worker<'_> {
                 view.wait_for_space(full, ProjectionState::Running);
                 continue;
             }
+            self.pace.begin();
             let _step = locked(&view.step);
             match view.serving() {
                 Some(serving) if Arc::ptr_eq(&serving, &store) => {}
