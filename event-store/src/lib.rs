@@ -3,6 +3,7 @@
 //! Nobody outside sees an engine's types: the log is used through `annals_core::{EventLog, Appender}`.
 
 mod admission;
+mod block_file;
 mod clock;
 mod data_dir;
 mod event_ids;

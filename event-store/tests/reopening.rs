@@ -174,6 +174,8 @@ enum Step {
         limit: u8,
     },
     Reopen,
+    /// Closed volumes are sealed and joined.
+    Seal,
     /// The process dies: what goes on is what its files held at that moment.
     Crash,
 }
@@ -199,6 +201,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..4u8, 0..30u8, any::<bool>(), 0..20u8)
             .prop_map(|(stream, from, backward, limit)| Step::ReadStream { stream, from, backward, limit }),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Seal),
         1 => Just(Step::Crash),
     ]
 }
@@ -299,6 +302,7 @@ proptest! {
                     drop((log, held));
                     (log, held) = open(&life, small());
                 }
+                Step::Seal => drop(log.seal_now().unwrap()),
                 Step::Crash => {
                     let next = dir.path().join(format!("{}", number + 1));
                     copy_tree(&life, &next);

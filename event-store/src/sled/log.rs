@@ -2,6 +2,7 @@
 
 use super::open;
 use super::queue::Queued;
+use super::seal::{Pace, SealError, Sealer, seal_all};
 use super::settings::{LogSettings, OpenError};
 use super::shared::Shared;
 use super::verify::{VerifyProgress, VerifyReport, verify};
@@ -12,6 +13,7 @@ use annals_core::{
     LogError, Position, Record, StreamHead, StreamId, Version,
 };
 use chrono::{DateTime, Utc};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,8 +22,9 @@ use tokio::sync::oneshot;
 
 /// A log on sled. Closed when dropped; [`SledLog::close`] says when that is done.
 pub struct SledLog {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    sealer: Mutex<Option<Sealer>>,
 }
 
 impl SledLog {
@@ -29,10 +32,15 @@ impl SledLog {
     /// acknowledged is dropped. The directory must stay held as long as the log is open.
     pub fn open(dir: &DataDir, settings: LogSettings) -> Result<Self, OpenError> {
         let (shared, writer) = open::open(dir, settings)?;
-        Ok(Self {
+        let sealer = shared.settings.seal.then(|| Sealer::start(shared.clone())).transpose();
+        let log = Self {
             shared,
             writer: Mutex::new(Some(writer)),
-        })
+            sealer: Mutex::new(None),
+        };
+        let sealer = sealer.map_err(|error| OpenError::storage(dir.path(), error))?;
+        *log.sealer.lock().unwrap_or_else(PoisonError::into_inner) = sealer;
+        Ok(log)
     }
 
     /// Accepts no more appends, writes those that wait, completes the index, and returns when all is synced.
@@ -42,6 +50,20 @@ impl SledLog {
         if let Some(writer) = writer {
             // A writer that panicked has said so in the log's fatal state.
             let _ = writer.join();
+        }
+        let sealer = self.sealer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(sealer);
+    }
+
+    /// Seals every closed volume, at full speed, and returns how many were replaced. What the background thread is at
+    /// is waited for.
+    pub fn seal_now(&self) -> Result<u64, LogError> {
+        self.shared.settle()?;
+        match seal_all(&self.shared, &AtomicBool::new(false), &mut Pace::full()) {
+            Ok(replaced) => Ok(replaced),
+            Err(SealError::Failed(error)) => Err(error),
+            // Nobody asks this one to stop.
+            Err(SealError::Stopped) => Ok(0),
         }
     }
 

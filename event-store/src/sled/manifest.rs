@@ -5,29 +5,113 @@ use crate::files::write_atomically;
 use crate::secret::LogSecret;
 use annals_core::{Epoch, Position};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// Newest format that this binary reads, and the one it writes. Format 1 named volumes by their first positions alone.
+const FORMAT: u32 = 2;
+/// What the name of a sealed volume ends with: it is a file of blocks.
+const SEALED: &str = ".blocks";
+/// What is added to the name of a sealed volume that is being written.
+pub(super) const PARTIAL: &str = ".partial";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub(super) format: u32,
     pub(super) epoch: Epoch,
+    /// The history that this one goes on from, if the log was restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) parent: Option<Parent>,
     /// How many times the log was opened for writing; stands in every block.
     pub(super) boot: u64,
-    /// First positions of the volumes, ascending; the last one is open for writing.
-    pub(super) volumes: Vec<Position>,
+    /// The volumes, ascending; the last one is open for writing.
+    pub(super) volumes: Vec<VolumeEntry>,
     /// Whether the log was closed in order the last time.
     pub(super) clean: bool,
 }
 
-fn path(dir: &Path) -> PathBuf {
-    dir.join("manifest.json")
+/// Where a restored log comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Parent {
+    pub(super) epoch: Epoch,
+    /// Up to here both histories are the same.
+    pub(super) head: Position,
 }
 
-/// The directory of the volume that begins at a position.
-pub(super) fn volume_path(dir: &Path, first: Position) -> PathBuf {
-    dir.join(format!("{:020}", first.get()))
+/// A volume as the manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Named")]
+pub(super) struct VolumeEntry {
+    pub(super) first: Position,
+    /// Directory of a sled database, or file of blocks.
+    pub(super) name: String,
+}
+
+/// The forms of a volume in a manifest.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    First(Position),
+    Entry { first: Position, name: String },
+}
+
+impl From<Named> for VolumeEntry {
+    fn from(named: Named) -> Self {
+        match named {
+            Named::First(first) => Self::written(first),
+            Named::Entry { first, name } => Self { first, name },
+        }
+    }
+}
+
+impl VolumeEntry {
+    /// The volume that is written from `first` on.
+    pub(super) fn written(first: Position) -> Self {
+        let name = format!("{:020}", first.get());
+        Self { first, name }
+    }
+
+    /// A sealed volume in place of `old`, which begins at the same position.
+    pub(super) fn sealed_after(old: &Self) -> Self {
+        let generation = old.generation() + 1;
+        let name = format!("{:020}.{generation}{SEALED}", old.first.get());
+        Self { first: old.first, name }
+    }
+
+    /// How many times what begins here was sealed.
+    fn generation(&self) -> u64 {
+        let parts = self.name.strip_suffix(SEALED).and_then(|name| name.split_once('.'));
+        parts.and_then(|(_, generation)| generation.parse().ok()).unwrap_or(0)
+    }
+
+    /// Whether it is a file of blocks that never changes.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.name.ends_with(SEALED)
+    }
+
+    pub(super) fn path(&self, dir: &Path) -> PathBuf {
+        dir.join(&self.name)
+    }
+}
+
+/// Whether a name is one that only a volume has: 20 digits, alone or as [`VolumeEntry::sealed_after`] goes on.
+fn is_volume(name: &str) -> bool {
+    let name = name.strip_suffix(PARTIAL).unwrap_or(name);
+    let Some((first, rest)) = name.split_at_checked(20) else {
+        return false;
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let sealed = |rest: &str| {
+        let generation = rest.strip_prefix('.').and_then(|rest| rest.strip_suffix(SEALED));
+        generation.is_some_and(digits)
+    };
+    digits(first) && (rest.is_empty() || sealed(rest))
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("manifest.json")
 }
 
 impl Manifest {
@@ -35,7 +119,7 @@ impl Manifest {
     pub(super) fn open(dir: &Path) -> Result<(Self, LogSecret), OpenError> {
         let io = |error: io::Error| OpenError::storage(dir, error);
         let manifest = match fs::read(path(dir)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| OpenError::storage(&path(dir), error))?,
+            Ok(bytes) => Self::read(&bytes).map_err(|error| OpenError::storage(&path(dir), error))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(dir)?,
             Err(error) => return Err(io(error)),
         };
@@ -46,10 +130,48 @@ impl Manifest {
         Ok((manifest, LogSecret::from_bytes(secret)))
     }
 
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        // The format comes first: what a newer binary wrote may have other fields.
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let format = value["format"].as_u64().unwrap_or_default();
+        if format > u64::from(FORMAT) {
+            return Err(format!(
+                "it has format {format}, this binary reads up to {FORMAT}: upgrade annals"
+            ));
+        }
+        let mut manifest: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        if manifest.volumes.is_empty() {
+            return Err("it names no volume: restore a backup".into());
+        }
+        manifest.format = FORMAT;
+        Ok(manifest)
+    }
+
+    /// Removes volumes that the manifest does not name: a crash left them before they were named, or after others
+    /// took their place. Only once this manifest is durable.
+    pub(super) fn remove_leftovers(&self, dir: &Path) -> io::Result<()> {
+        let named: BTreeSet<&str> = self.volumes.iter().map(|entry| entry.name.as_str()).collect();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| is_volume(name) && !named.contains(name)) else {
+                continue;
+            };
+            tracing::info!(volume = name, "removed what a crash left of a volume");
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     fn create(dir: &Path) -> Result<Self, OpenError> {
         let io = |error: io::Error| OpenError::storage(dir, error);
-        let holds_volumes = fs::read_dir(dir)
-            .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| entry.path().is_dir())));
+        let is_volume =
+            |entry: fs::DirEntry| entry.path().is_dir() || entry.file_name().to_str().is_some_and(is_volume);
+        let holds_volumes = fs::read_dir(dir).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_volume)));
         // A log without its manifest must not be taken for an empty one.
         if holds_volumes {
             return Err(OpenError::storage(
@@ -59,18 +181,72 @@ impl Manifest {
         }
         fs::create_dir_all(dir).map_err(io)?;
         write_atomically(&dir.join("secret"), LogSecret::random().as_bytes()).map_err(io)?;
-        let manifest = Self {
-            format: 1,
-            epoch: Epoch::random(),
-            boot: 0,
-            volumes: vec![Position::new(1)],
-            clean: true,
-        };
+        let manifest = Self::new(None, vec![VolumeEntry::written(Position::new(1))]);
         manifest.save(dir).map_err(io)?;
         Ok(manifest)
     }
 
+    /// The manifest of a new history.
+    pub(super) fn new(parent: Option<Parent>, volumes: Vec<VolumeEntry>) -> Self {
+        Self {
+            format: FORMAT,
+            epoch: Epoch::random(),
+            parent,
+            boot: 0,
+            volumes,
+            clean: true,
+        }
+    }
+
     pub(super) fn save(&self, dir: &Path) -> io::Result<()> {
         write_atomically(&path(dir), &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_of_format_1_names_its_volumes_by_position() {
+        let manifest = Manifest::read(
+            br#"{"format":1,"epoch":"00000000-0000-4000-8000-000000000000","boot":3,"volumes":[1,77],"clean":true}"#,
+        )
+        .unwrap();
+        let names: Vec<_> = manifest.volumes.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["00000000000000000001", "00000000000000000077"]);
+        let again = Manifest::read(&serde_json::to_vec(&manifest).unwrap()).unwrap();
+        assert_eq!((again.volumes, again.format), (manifest.volumes, FORMAT));
+    }
+
+    #[test]
+    fn a_manifest_of_a_newer_binary_is_refused_with_the_remedy() {
+        let error = Manifest::read(br#"{"format":99}"#).unwrap_err();
+        assert!(error.contains("upgrade"), "{error}");
+    }
+
+    #[test]
+    fn each_sealing_of_a_place_has_a_name_of_its_own_and_only_such_names_are_volumes() {
+        let written = VolumeEntry::written(Position::new(9));
+        let once = VolumeEntry::sealed_after(&written);
+        let twice = VolumeEntry::sealed_after(&once);
+        assert_eq!(
+            [&once.name, &twice.name],
+            ["00000000000000000009.1.blocks", "00000000000000000009.2.blocks"]
+        );
+        assert!((written.is_sealed(), once.is_sealed()) == (false, true));
+        for name in [&written.name, &once.name, &format!("{}{PARTIAL}", twice.name)] {
+            assert!(is_volume(name), "{name}");
+        }
+        for name in [
+            "manifest.json",
+            "secret",
+            "",
+            "0000000000000000000",
+            "00000000000000000009.damaged",
+            "00000000000000000009.x.blocks",
+        ] {
+            assert!(!is_volume(name), "{name}");
+        }
     }
 }

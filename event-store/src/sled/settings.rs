@@ -26,6 +26,10 @@ pub struct LogSettings {
     pub block_cache_bytes: u64,
     /// sled's cache for each open volume, bytes.
     pub volume_cache_bytes: u64,
+    /// Whether closed volumes are sealed in the background: rewritten into full blocks, a fraction of their size.
+    pub seal: bool,
+    /// Size up to which small sealed volumes are joined, bytes.
+    pub sealed_bytes_max: u64,
 }
 
 impl Default for LogSettings {
@@ -40,6 +44,8 @@ impl Default for LogSettings {
             index_tail_max: 64 * 1024,
             block_cache_bytes: 32 << 20,
             volume_cache_bytes: 16 << 20,
+            seal: true,
+            sealed_bytes_max: 128 << 20,
         }
     }
 }

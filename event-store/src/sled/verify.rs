@@ -3,8 +3,8 @@
 
 use super::index::Entry;
 use super::shared::Shared;
+use super::stored::Stored;
 use super::tail::{appended_hash, command_hash, id_hash};
-use super::volume::Volume;
 use annals_core::{Block, LogError, PlaceInAppend, Position, RecordRef, Version};
 use std::collections::HashMap;
 
@@ -134,7 +134,7 @@ pub(super) fn verify(shared: &Shared, progress: &mut dyn FnMut(VerifyProgress)) 
 }
 
 impl Walk {
-    fn volume(&mut self, volume: &Volume, end: Position, progress: &mut dyn FnMut(u64)) {
+    fn volume(&mut self, volume: &Stored, end: Position, progress: &mut dyn FnMut(u64)) {
         let mut from = self.next;
         while from <= end {
             let blocks = match volume.scan(from) {

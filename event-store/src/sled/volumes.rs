@@ -1,88 +1,126 @@
-//! The set of volumes: which one holds a position, few of them open at a time, and rolling on to the next.
+//! The set of volumes: which one holds a position, few of them open at a time, rolling on to the next, and putting a
+//! sealed one in the place of others. Readers see each position once, whatever is done meanwhile.
 
-use super::manifest::{Manifest, volume_path};
+use super::manifest::{Manifest, VolumeEntry};
+use super::stored::{self, Stored};
 use super::volume::Volume;
+use crate::block_file::BlockFile;
 use crate::files::sync_dir;
 use annals_core::{LogError, Position};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::{Duration, Instant};
 
-/// How many closed volumes stay open for readers; closing one frees its cache.
-const OPEN_MAX: usize = 4;
+/// How many closed sled databases stay open for readers; closing one frees its cache.
+const WRITTEN_OPEN_MAX: usize = 4;
+/// How many sealed volumes stay open for readers; each keeps a table of about 100 KiB.
+const SEALED_OPEN_MAX: usize = 32;
 /// How long a volume that its last reader is closing may hold its lock.
 const CLOSING_MAX: Duration = Duration::from_secs(10);
+
+/// Where a volume is opened: who comes second waits for the first, and nobody else does.
+type Slot = Arc<Mutex<Weak<Stored>>>;
 
 /// Closed volumes that are open for reading.
 #[derive(Default)]
 struct Opened {
     /// Kept open, least recently used first.
-    recent: VecDeque<Arc<Volume>>,
-    /// Also those that only a reader still holds: a volume can be open once at a time.
-    all: Vec<Weak<Volume>>,
+    recent: VecDeque<(String, Arc<Stored>)>,
+    /// Of every volume that was ever opened, by name: also of those that only a reader still holds.
+    slots: HashMap<String, Slot>,
 }
 
 impl Opened {
-    fn find(&mut self, first: Position) -> Option<Arc<Volume>> {
-        self.all.retain(|volume| volume.strong_count() > 0);
-        self.all
-            .iter()
-            .filter_map(Weak::upgrade)
-            .find(|volume| volume.first == first)
+    /// Keeps a volume open; gives what has to go for it, to be closed where no lock is held.
+    fn keep(&mut self, name: &str, volume: &Arc<Stored>) -> Vec<(String, Arc<Stored>)> {
+        let mut gone: Vec<_> = self.forget(name).into_iter().collect();
+        self.recent.push_back((name.to_owned(), volume.clone()));
+        for (sealed, max) in [(false, WRITTEN_OPEN_MAX), (true, SEALED_OPEN_MAX)] {
+            let of_kind = |kept: &&(String, Arc<Stored>)| kept.1.is_sealed() == sealed;
+            if self.recent.iter().filter(of_kind).count() > max {
+                let oldest = self.recent.iter().position(|kept| of_kind(&kept));
+                gone.extend(oldest.and_then(|oldest| self.recent.remove(oldest)));
+            }
+        }
+        gone
     }
 
-    fn keep(&mut self, volume: &Arc<Volume>) {
-        self.recent.retain(|kept| kept.first != volume.first);
-        self.recent.push_back(volume.clone());
-        if self.recent.len() > OPEN_MAX {
-            self.recent.pop_front();
-        }
-        if !self
-            .all
-            .iter()
-            .filter_map(Weak::upgrade)
-            .any(|known| known.first == volume.first)
-        {
-            self.all.push(Arc::downgrade(volume));
-        }
+    fn forget(&mut self, name: &str) -> Option<(String, Arc<Stored>)> {
+        let known = self.recent.iter().position(|(kept, _)| kept == name)?;
+        self.recent.remove(known)
     }
+}
+
+/// What readers look up.
+struct Table {
+    /// Ascending; the last one is the volume that is written.
+    entries: Vec<VolumeEntry>,
+    current: Arc<Volume>,
+    current_stored: Arc<Stored>,
 }
 
 pub(super) struct Volumes {
     dir: PathBuf,
     cache_bytes: u64,
     manifest: Mutex<Manifest>,
-    /// First positions, ascending, and the volume that is written.
-    current: RwLock<(Vec<Position>, Arc<Volume>)>,
+    table: RwLock<Table>,
     opened: Mutex<Opened>,
+    /// Held by who replaces volumes.
+    sealing: Mutex<()>,
+}
+
+fn storage(error: impl std::fmt::Display) -> LogError {
+    LogError::Storage(error.to_string())
 }
 
 impl Volumes {
-    /// Opens the last volume of the manifest; counts this opening.
+    /// Opens the last volume of the manifest; counts this opening, and removes what a crash left of others.
     pub(super) fn open(dir: &Path, mut manifest: Manifest, cache_bytes: u64) -> Result<Self, LogError> {
-        let last = manifest.volumes.last().copied().unwrap_or(Position::new(1));
-        let path = volume_path(dir, last);
-        let volume = Arc::new(Volume::open(&path, last, cache_bytes)?);
+        let last = manifest.volumes.last().cloned();
+        let last = last.unwrap_or_else(|| VolumeEntry::written(Position::new(1)));
+        let path = last.path(dir);
+        let current = Arc::new(Volume::open(&path, last.first, cache_bytes)?);
         manifest.boot += 1;
         manifest.clean = false;
-        let storage = |error: std::io::Error| LogError::Storage(error.to_string());
         manifest.save(dir).map_err(storage)?;
         sync_dir(&path).and_then(|()| sync_dir(dir)).map_err(storage)?;
-        let current = RwLock::new((manifest.volumes.clone(), volume));
-        let opened = Mutex::default();
+        manifest.remove_leftovers(dir).map_err(storage)?;
+        let table = Table {
+            entries: manifest.volumes.clone(),
+            current_stored: Arc::new(Stored::written(current.clone(), path)),
+            current,
+        };
         Ok(Self {
             dir: dir.to_owned(),
             cache_bytes,
             manifest: Mutex::new(manifest),
-            current,
-            opened,
+            table: RwLock::new(table),
+            opened: Mutex::default(),
+            sealing: Mutex::default(),
         })
     }
 
     fn manifest(&self) -> MutexGuard<'_, Manifest> {
         self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while volumes are replaced: one at a time.
+    pub(super) fn sealing(&self) -> MutexGuard<'_, ()> {
+        self.sealing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub(super) fn boot(&self) -> u64 {
@@ -91,35 +129,68 @@ impl Volumes {
 
     /// The volume that is written.
     pub(super) fn current(&self) -> Arc<Volume> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.table().current.clone()
     }
 
     /// The volume that holds `position`, and the first position of the next one if there is one.
-    pub(super) fn containing(&self, position: Position) -> Result<(Arc<Volume>, Option<Position>), LogError> {
-        let (first, next) = {
-            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-            let (starts, volume) = &*current;
-            if position >= volume.first {
-                return Ok((volume.clone(), None));
+    pub(super) fn containing(&self, position: Position) -> Result<(Arc<Stored>, Option<Position>), LogError> {
+        loop {
+            let (entry, next) = {
+                let table = self.table();
+                if position >= table.current.first {
+                    return Ok((table.current_stored.clone(), None));
+                }
+                let after = table.entries.partition_point(|entry| entry.first <= position);
+                let entry = after.checked_sub(1).and_then(|at| table.entries.get(at)).cloned();
+                let entry = entry.ok_or_else(|| LogError::Damaged {
+                    position,
+                    detail: "no volume holds it".into(),
+                })?;
+                (entry, table.entries.get(after).map(|entry| entry.first))
+            };
+            // None: another volume took its place meanwhile.
+            if let Some(volume) = self.closed(&entry)? {
+                return Ok((volume, next));
             }
-            let after = starts.partition_point(|first| *first <= position);
-            let first = after.checked_sub(1).and_then(|at| starts.get(at)).copied();
-            let first = first.ok_or_else(|| LogError::Damaged {
-                position,
-                detail: "no volume holds it".into(),
-            })?;
-            (first, starts.get(after).copied())
-        };
-        self.closed(first).map(|volume| (volume, next))
+        }
     }
 
-    fn closed(&self, first: Position) -> Result<Arc<Volume>, LogError> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(volume) = opened.find(first) {
-            opened.keep(&volume);
-            return Ok(volume);
+    /// Opens a closed volume; `None` if it is not part of the log any more.
+    pub(super) fn closed(&self, entry: &VolumeEntry) -> Result<Option<Arc<Stored>>, LogError> {
+        let slot = self.opened().slots.entry(entry.name.clone()).or_default().clone();
+        let volume = {
+            let mut open = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            // Looked at while the slot is held: what is taken out of the table is removed only with its slot held.
+            if !self.table().entries.contains(entry) {
+                self.opened().slots.remove(&entry.name);
+                return Ok(None);
+            }
+            match open.upgrade() {
+                Some(volume) => volume,
+                None => {
+                    let volume = Arc::new(self.open_closed(entry)?);
+                    *open = Arc::downgrade(&volume);
+                    volume
+                }
+            }
+        };
+        let gone = self.opened().keep(&entry.name, &volume);
+        drop(gone);
+        Ok(Some(volume))
+    }
+
+    fn open_closed(&self, entry: &VolumeEntry) -> Result<Stored, LogError> {
+        let (path, first) = (entry.path(&self.dir), entry.first);
+        if entry.is_sealed() {
+            let file = BlockFile::open(&path, first)?;
+            if file.first() != first {
+                return Err(LogError::Damaged {
+                    position: first,
+                    detail: format!("{} begins at {}", path.display(), file.first()),
+                });
+            }
+            return Ok(Stored::sealed(file, path));
         }
-        let path = volume_path(&self.dir, first);
         if !path.join("db").exists() {
             return Err(LogError::Damaged {
                 position: first,
@@ -128,25 +199,28 @@ impl Volumes {
         }
         // Its last reader may be closing it this moment, which takes a while and holds its lock.
         let deadline = Instant::now() + CLOSING_MAX;
-        let volume = loop {
+        loop {
             match Volume::open(&path, first, self.cache_bytes) {
                 Err(LogError::Storage(_)) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-                opened => break Arc::new(opened?),
+                opened => return Ok(Stored::written(Arc::new(opened?), path)),
             }
-        };
-        opened.keep(&volume);
-        Ok(volume)
+        }
     }
 
     /// First positions of all volumes, ascending.
     pub(super) fn starts(&self) -> Vec<Position> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+        self.table().entries.iter().map(|entry| entry.first).collect()
+    }
+
+    /// All volumes, ascending; the last one is written.
+    pub(super) fn entries(&self) -> Vec<VolumeEntry> {
+        self.table().entries.clone()
     }
 
     /// Closes the current volume and begins the next at `first`. The new one is durable before it is named.
     pub(super) fn roll(&self, first: Position) -> Result<(), LogError> {
-        let storage = |error: std::io::Error| LogError::Storage(error.to_string());
-        let path = volume_path(&self.dir, first);
+        let entry = VolumeEntry::written(first);
+        let path = entry.path(&self.dir);
         if path.exists() {
             // Left by a crash before it was named in the manifest: it holds nothing.
             fs::remove_dir_all(&path).map_err(storage)?;
@@ -154,14 +228,61 @@ impl Volumes {
         let volume = Arc::new(Volume::open(&path, first, self.cache_bytes)?);
         volume.sync()?;
         sync_dir(&path).and_then(|()| sync_dir(&self.dir)).map_err(storage)?;
+        let stored = Arc::new(Stored::written(volume.clone(), path));
         let mut manifest = self.manifest();
-        manifest.volumes.push(first);
-        manifest.save(&self.dir).map_err(storage)?;
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let closed = std::mem::replace(&mut *current, (manifest.volumes.clone(), volume)).1;
-        // Opened already: readers near the head go on without opening it anew.
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).keep(&closed);
+        let mut changed = manifest.clone();
+        changed.volumes.push(entry);
+        changed.save(&self.dir).map_err(storage)?;
+        *manifest = changed;
+        let gone = {
+            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            let name = table.entries.last().map(|entry| entry.name.clone()).unwrap_or_default();
+            let closed = std::mem::replace(&mut table.current_stored, stored);
+            table.current = volume;
+            table.entries = manifest.volumes.clone();
+            // Opened already: readers near the head go on without opening it anew.
+            let mut opened = self.opened();
+            opened
+                .slots
+                .insert(name.clone(), Arc::new(Mutex::new(Arc::downgrade(&closed))));
+            opened.keep(&name, &closed)
+        };
+        drop(gone);
         Ok(())
+    }
+
+    /// Puts `new`, which is durable, in the place of the adjacent closed volumes `old`: in the manifest, then for
+    /// readers, in one step. The old ones are removed when their last readers let go of them.
+    pub(super) fn replace(&self, old: &[VolumeEntry], new: VolumeEntry) -> Result<(), LogError> {
+        {
+            let mut manifest = self.manifest();
+            let mut changed = manifest.clone();
+            let at = changed.volumes.windows(old.len().max(1)).position(|run| run == old);
+            let at = at.ok_or_else(|| storage("the volumes to be replaced are not part of the log"))?;
+            changed.volumes.splice(at..at + old.len(), [new]);
+            changed.save(&self.dir).map_err(storage)?;
+            *manifest = changed;
+            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            table.entries = manifest.volumes.clone();
+        }
+        old.iter().for_each(|entry| self.retire(entry));
+        Ok(())
+    }
+
+    /// Removes a volume that is not in the table any more, now or when its last reader lets go of it.
+    fn retire(&self, entry: &VolumeEntry) {
+        let slot = self.opened().slots.entry(entry.name.clone()).or_default().clone();
+        let open = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        match open.upgrade() {
+            Some(volume) => volume.remove_when_unused(),
+            None => stored::remove(&entry.path(&self.dir)),
+        }
+        drop(open);
+        let (kept, _) = {
+            let mut opened = self.opened();
+            (opened.forget(&entry.name), opened.slots.remove(&entry.name))
+        };
+        drop(kept);
     }
 
     /// Says in the manifest that everything was written.
@@ -185,11 +306,30 @@ mod tests {
             volumes.roll(Position::new(first)).unwrap();
         }
         let (held, next) = volumes.containing(Position::new(1)).unwrap();
-        assert_eq!((held.first.get(), next), (1, Some(Position::new(2))));
+        assert_eq!(next, Some(Position::new(2)));
         for first in 2..=8 {
             volumes.containing(Position::new(first)).unwrap();
         }
         let (again, _) = volumes.containing(Position::new(1)).unwrap();
         assert!(Arc::ptr_eq(&held, &again), "sled would refuse to open it a second time");
+    }
+
+    #[test]
+    fn few_closed_volumes_stay_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let (manifest, _) = Manifest::open(dir.path()).unwrap();
+        let volumes = Volumes::open(dir.path(), manifest, 1 << 20).unwrap();
+        for first in 2..=9 {
+            volumes.roll(Position::new(first)).unwrap();
+        }
+        for first in 1..=8 {
+            volumes.containing(Position::new(first)).unwrap();
+        }
+        let slots: Vec<Slot> = volumes.opened().slots.values().cloned().collect();
+        let open = slots
+            .iter()
+            .filter(|slot| slot.lock().unwrap().strong_count() > 0)
+            .count();
+        assert_eq!(open, WRITTEN_OPEN_MAX);
     }
 }

@@ -47,7 +47,7 @@ pub fn texts(log: &dyn Appender, mut after: Position) -> Vec<String> {
     }
 }
 
-/// Small volumes and a short tail, so that rolling and indexing happen in tests.
+/// Small volumes and a short tail, so that rolling and indexing happen in tests. Sealing happens when it is asked for.
 pub fn small() -> LogSettings {
     LogSettings {
         volume_bytes_max: 1,
@@ -55,6 +55,7 @@ pub fn small() -> LogSettings {
         reserve_bytes: 0,
         store_bytes: 0,
         journal_bytes: 32 << 10,
+        seal: false,
         ..LogSettings::default()
     }
 }

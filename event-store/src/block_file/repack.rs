@@ -1,0 +1,45 @@
+//! Joins the records of small blocks to full ones.
+
+use annals_core::{Block, Position};
+
+/// Size that a block is filled up to, raw bytes. A larger record stands alone.
+const BLOCK_BYTES_MAX: usize = 60 * 1024;
+
+/// Takes records in order and gives full blocks.
+#[derive(Debug)]
+pub(crate) struct Repack {
+    first: Position,
+    count: u64,
+    bytes: Vec<u8>,
+}
+
+impl Repack {
+    /// For the records from `first` on.
+    pub(crate) fn new(first: Position) -> Self {
+        Self {
+            first,
+            count: 0,
+            bytes: Vec::with_capacity(BLOCK_BYTES_MAX),
+        }
+    }
+
+    /// Adds the next record; gives the block in front of it when that is full.
+    pub(crate) fn push(&mut self, header: &[u8], payload: &[u8]) -> Option<Block> {
+        let full = self.bytes.len() + Block::record_len(header.len(), payload.len()) > BLOCK_BYTES_MAX;
+        let done = if full { self.take() } else { None };
+        Block::push_record(&mut self.bytes, header, payload);
+        self.count += 1;
+        done
+    }
+
+    /// The block begun, if there is one.
+    pub(crate) fn take(&mut self) -> Option<Block> {
+        if self.count == 0 {
+            return None;
+        }
+        let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(BLOCK_BYTES_MAX));
+        let block = Block::new(self.first, self.count, bytes.into());
+        (self.first, self.count) = (block.last().next(), 0);
+        Some(block)
+    }
+}
