@@ -62,14 +62,18 @@ impl<'a> Cursor<'a> {
 
     fn len(&mut self, expected: &str) -> Result<(Marker, usize)> {
         let marker = self.marker()?;
-        let len = match marker {
-            Marker::FixStr(len) | Marker::FixArray(len) | Marker::FixMap(len) => usize::from(len),
-            Marker::Str8 | Marker::Bin8 => usize::from(self.array::<1>()?[0]),
-            Marker::Str16 | Marker::Bin16 | Marker::Array16 | Marker::Map16 => {
-                usize::from(u16::from_be_bytes(self.array()?))
-            }
+        // With each form the smallest length that does not fit into a shorter one.
+        let (len, least) = match marker {
+            Marker::FixStr(len) | Marker::FixArray(len) | Marker::FixMap(len) => (usize::from(len), 0),
+            Marker::Bin8 => (usize::from(self.array::<1>()?[0]), 0),
+            Marker::Str8 => (usize::from(self.array::<1>()?[0]), 32),
+            Marker::Str16 | Marker::Bin16 => (usize::from(u16::from_be_bytes(self.array()?)), 256),
+            Marker::Array16 | Marker::Map16 => (usize::from(u16::from_be_bytes(self.array()?)), 16),
             _ => return Err(MalformedRecord::new(format!("{expected} expected"))),
         };
+        if len < least {
+            return Err(MalformedRecord::new("a length that is not in its shortest form"));
+        }
         Ok((marker, len))
     }
 
@@ -118,33 +122,37 @@ impl<'a> Cursor<'a> {
 
     fn list(&mut self, max: usize) -> Result<usize> {
         match self.len("array")? {
-            (Marker::FixArray(_) | Marker::Array16, len) if len <= max => Ok(len),
-            _ => Err(MalformedRecord::new(format!("an array of at most {max} expected"))),
+            (Marker::FixArray(_) | Marker::Array16, len) if (1..=max).contains(&len) => Ok(len),
+            _ => Err(MalformedRecord::new(format!("an array of 1 to {max} expected"))),
         }
     }
 
     fn map(&mut self, max: usize) -> Result<usize> {
         match self.len("map")? {
-            (Marker::FixMap(_) | Marker::Map16, len) if len <= max => Ok(len),
-            _ => Err(MalformedRecord::new(format!("a map of at most {max} expected"))),
+            (Marker::FixMap(_) | Marker::Map16, len) if (1..=max).contains(&len) => Ok(len),
+            _ => Err(MalformedRecord::new(format!("a map of 1 to {max} expected"))),
         }
     }
 
     fn signed(&mut self) -> Result<i64> {
-        Ok(match self.marker()? {
-            Marker::FixPos(number) => i64::from(number),
-            Marker::FixNeg(number) => i64::from(number),
-            Marker::U8 => i64::from(self.array::<1>()?[0]),
-            Marker::U16 => i64::from(u16::from_be_bytes(self.array()?)),
-            Marker::U32 => i64::from(u32::from_be_bytes(self.array()?)),
-            Marker::U64 => i64::try_from(u64::from_be_bytes(self.array()?))
-                .map_err(|_| MalformedRecord::new("a number out of range"))?,
-            Marker::I8 => i64::from(i8::from_be_bytes(self.array()?)),
-            Marker::I16 => i64::from(i16::from_be_bytes(self.array()?)),
-            Marker::I32 => i64::from(i32::from_be_bytes(self.array()?)),
-            Marker::I64 => i64::from_be_bytes(self.array()?),
+        // With each form the numbers that do not fit into a shorter one; negative ones have forms of their own.
+        let (number, shortest) = match self.marker()? {
+            Marker::FixPos(number) => (i64::from(number), true),
+            Marker::FixNeg(number) => (i64::from(number), true),
+            Marker::U8 => wide(u64::from(self.array::<1>()?[0]), 127)?,
+            Marker::U16 => wide(u64::from(u16::from_be_bytes(self.array()?)), u8::MAX.into())?,
+            Marker::U32 => wide(u64::from(u32::from_be_bytes(self.array()?)), u16::MAX.into())?,
+            Marker::U64 => wide(u64::from_be_bytes(self.array()?), u32::MAX.into())?,
+            Marker::I8 => below(i64::from(i8::from_be_bytes(self.array()?)), -32),
+            Marker::I16 => below(i64::from(i16::from_be_bytes(self.array()?)), i8::MIN.into()),
+            Marker::I32 => below(i64::from(i32::from_be_bytes(self.array()?)), i16::MIN.into()),
+            Marker::I64 => below(i64::from_be_bytes(self.array()?), i32::MIN.into()),
             _ => return Err(MalformedRecord::new("a number expected")),
-        })
+        };
+        if !shortest {
+            return Err(MalformedRecord::new("a number that is not in its shortest form"));
+        }
+        Ok(number)
     }
 
     fn unsigned(&mut self) -> Result<u64> {
@@ -169,6 +177,17 @@ impl<'a> Cursor<'a> {
             _ => Err(MalformedRecord::new("a fingerprint is 16 bytes")),
         }
     }
+}
+
+/// A number from a form for numbers above `shorter`, and whether it needs that form.
+fn wide(number: u64, shorter: u64) -> Result<(i64, bool)> {
+    let signed = i64::try_from(number).map_err(|_| MalformedRecord::new("a number out of range"))?;
+    Ok((signed, number > shorter))
+}
+
+/// A number from a form for numbers below `shorter`, and whether it needs that form.
+fn below(number: i64, shorter: i64) -> (i64, bool) {
+    (number, number < shorter)
 }
 
 /// The name of a field as it stands in the bytes: a MessagePack text of less than 32 bytes.
@@ -252,13 +271,20 @@ impl<'a> Header<'a> {
 
     fn read_rest(&mut self, cursor: &mut Cursor<'a>) -> Result<()> {
         if cursor.field(name!("place")) {
-            cursor.list(2)?;
-            self.place = PlaceInAppend {
-                index: cursor.small()?,
-                count: cursor.small()?,
-            };
+            let numbers = cursor.list(2)?;
+            let (index, count) = (cursor.small()?, cursor.small()?);
+            self.place = PlaceInAppend { index, count };
+            if numbers != 2 || count < 2 || !(1..=count).contains(&index) {
+                return Err(MalformedRecord::new(format!(
+                    "{index} of {count} is no place in an append"
+                )));
+            }
         }
-        self.content_type = cursor.optional_text(name!("content"))?.unwrap_or(CONTENT_TYPE_MSGPACK);
+        let content_type = cursor.optional_text(name!("content"))?;
+        if content_type == Some(CONTENT_TYPE_MSGPACK) {
+            return Err(MalformedRecord::new("a content type that is not written"));
+        }
+        self.content_type = content_type.unwrap_or(CONTENT_TYPE_MSGPACK);
         self.source = cursor.optional_text(name!("source"))?;
         self.dataschema = cursor.optional_text(name!("dataschema"))?;
         if cursor.field(name!("extensions")) {
@@ -309,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_cut_or_altered_never_panics() {
+    fn a_header_that_is_cut_or_altered_is_refused_or_is_canonical() {
         let mut bytes = Vec::new();
         full().encode(&mut bytes);
         for len in 0..bytes.len() {
@@ -319,8 +345,48 @@ mod tests {
             for bit in 0..8 {
                 let mut altered = bytes.clone();
                 altered[at] ^= 1 << bit;
-                let _ = Header::decode(&altered);
+                if let Ok(header) = Header::decode(&altered) {
+                    let mut again = Vec::new();
+                    header.encode(&mut again);
+                    assert_eq!(again, altered, "byte {at}, bit {bit}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn a_header_that_could_be_written_shorter_is_refused() {
+        let mut bytes = Vec::new();
+        Header::new("a/b", 5, EventIdRef::Text("x"), "T", -3).encode(&mut bytes);
+        let with = |from: &[u8], to: &[u8]| {
+            let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+            [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+        };
+        let longer = [
+            with(b"version\x05", b"version\xcc\x05"),
+            with(b"version\x05", b"version\xcd\x00\x05"),
+            with(b"version\x05", b"version\xcf\0\0\0\0\0\0\0\x05"),
+            with(b"recorded\xfd", b"recorded\xd0\xfd"),
+            with(b"recorded\xfd", b"recorded\xd1\xff\xfd"),
+            with(b"\xa3a/b", b"\xd9\x03a/b"),
+            with(b"\x86\xa6stream", b"\xde\x00\x06\xa6stream"),
+        ];
+        for (number, longer) in longer.iter().enumerate() {
+            assert!(Header::decode(longer).is_err(), "form {number}");
+        }
+        let mut more = bytes.clone();
+        more[0] += 1;
+        for absent in [
+            &b"\xa4tags\x90"[..],
+            b"\xa5place\x92\x01\x01",
+            b"\xa5place\x92\x03\x02",
+            b"\xa5place\x92\x00\x02",
+            b"\xa7content\xb3application/msgpack",
+            b"\xaaextensions\x80",
+        ] {
+            let header = [&more[..], absent].concat();
+            assert!(Header::decode(&header).is_err(), "{}", String::from_utf8_lossy(absent));
+        }
+        assert!(Header::decode(&[&more[..], b"\xa5place\x92\x02\x02"].concat()).is_ok());
     }
 }

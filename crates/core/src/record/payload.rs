@@ -7,6 +7,9 @@ use serde_json::Value as Json;
 
 /// Deepest nesting that is read.
 const DEPTH_MAX: usize = 128;
+/// Deepest nesting of personal values in personal values that is read. Each holds MessagePack of its own, so that without a
+/// bound a payload of a megabyte could nest a hundred thousand of them.
+const PERSONAL_DEPTH_MAX: usize = 4;
 
 /// A payload as JSON, by its content type: MessagePack and JSON are shown as they are, anything else as text if it is
 /// UTF-8 and as base16 otherwise. `None` when the bytes are not what the content type says.
@@ -37,12 +40,16 @@ pub(crate) fn is_text(content_type: &str) -> bool {
 }
 
 /// MessagePack as JSON, without knowing the Rust type behind it. `None` when the bytes are malformed.
-pub fn to_json(mut bytes: &[u8]) -> Option<Json> {
-    let value = rmpv::decode::read_value_ref_with_max_depth(&mut bytes, DEPTH_MAX).ok()?;
-    bytes.is_empty().then(|| convert(&value))
+pub fn to_json(bytes: &[u8]) -> Option<Json> {
+    read(bytes, PERSONAL_DEPTH_MAX)
 }
 
-fn convert(value: &ValueRef<'_>) -> Json {
+fn read(mut bytes: &[u8], personal_depth: usize) -> Option<Json> {
+    let value = rmpv::decode::read_value_ref_with_max_depth(&mut bytes, DEPTH_MAX).ok()?;
+    bytes.is_empty().then(|| convert(&value, personal_depth))
+}
+
+fn convert(value: &ValueRef<'_>, personal_depth: usize) -> Json {
     match value {
         ValueRef::Nil => Json::Null,
         ValueRef::Boolean(value) => Json::Bool(*value),
@@ -55,20 +62,26 @@ fn convert(value: &ValueRef<'_>) -> Json {
         ValueRef::F64(number) => (*number).into(),
         ValueRef::String(text) => Json::String(text.as_str().unwrap_or_default().to_owned()),
         ValueRef::Binary(bytes) => Json::String(hex(bytes)),
-        ValueRef::Array(items) => Json::Array(items.iter().map(convert).collect()),
-        ValueRef::Map(entries) => Json::Object(entries.iter().map(|(k, v)| (key(k), convert(v))).collect()),
+        ValueRef::Array(items) => Json::Array(items.iter().map(|item| convert(item, personal_depth)).collect()),
+        ValueRef::Map(entries) => {
+            let entry = |(k, v): &(_, _)| (key(k, personal_depth), convert(v, personal_depth));
+            Json::Object(entries.iter().map(entry).collect())
+        }
         ValueRef::Ext(personal::EXTENSION_TYPE, bytes) => match personal::open(bytes) {
-            Some(clear) => to_json(clear).unwrap_or(Json::Null),
+            Some(clear) => personal_depth
+                .checked_sub(1)
+                .and_then(|left| read(clear, left))
+                .unwrap_or(Json::Null),
             None => Json::String(personal::ERASED.into()),
         },
         ValueRef::Ext(_, bytes) => Json::String(hex(bytes)),
     }
 }
 
-fn key(value: &ValueRef<'_>) -> String {
+fn key(value: &ValueRef<'_>, personal_depth: usize) -> String {
     match value {
         ValueRef::String(text) => text.as_str().unwrap_or_default().to_owned(),
-        other => convert(other).to_string(),
+        other => convert(other, personal_depth).to_string(),
     }
 }
 
@@ -103,4 +116,26 @@ fn hex(bytes: &[u8]) -> String {
             let _ = write!(text, "{byte:02x}");
             text
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn personal_values_nested_without_end_are_bounded() {
+        let mut bytes = vec![0xc0];
+        for _ in 0..100_000 {
+            let mut outer = vec![0xc9];
+            outer.extend_from_slice(&(bytes.len() as u32 + 1).to_be_bytes());
+            outer.extend_from_slice(&[personal::EXTENSION_TYPE as u8, 0]);
+            outer.append(&mut bytes);
+            bytes = outer;
+            if bytes.len() > 60_000 {
+                break;
+            }
+        }
+        assert_eq!(to_json(&bytes), Some(Json::Null));
+        assert_eq!(to_json(&[0xc7, 2, 1, 0, 5]), Some(Json::from(5)));
+    }
 }

@@ -1,0 +1,250 @@
+//! The log on disk and the model beside it, through openings, crashes and losses.
+
+use crate::compare;
+use crate::copy;
+use crate::support::{open, run};
+use annals_core::*;
+use annals_event_store::{DataDir, LogSettings, MemoryLog, SledLog};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::path::PathBuf;
+use std::task::{Context, Poll, Waker};
+
+type Answer = Result<Appended, AppendError>;
+
+/// How often a kill may wait for an instant at which no file changes.
+const TRIES: usize = 30;
+/// How many volumes are enough for every group to begin one of its own.
+const VOLUMES: usize = 5;
+
+/// What was done, so that a run that did not do all of it is noticed.
+#[derive(Debug, Default)]
+pub struct Done {
+    appended: u32,
+    repeated: u32,
+    refused: u32,
+    openings: u32,
+    crashes: u32,
+    /// Appends that nobody was told of and that were there after a crash.
+    unknown_kept: u32,
+    /// Appends that nobody was told of and that were gone after a crash.
+    unknown_lost: u32,
+    indexes_lost: u32,
+}
+
+impl Done {
+    /// Adds what another round did.
+    pub fn add(&mut self, other: &Self) {
+        self.appended += other.appended;
+        self.repeated += other.repeated;
+        self.refused += other.refused;
+        self.openings += other.openings;
+        self.crashes += other.crashes;
+        self.unknown_kept += other.unknown_kept;
+        self.unknown_lost += other.unknown_lost;
+        self.indexes_lost += other.indexes_lost;
+    }
+
+    /// A run in which something never happened proves nothing about it.
+    pub fn must_be_all(&self) {
+        let happened = [
+            self.appended,
+            self.repeated,
+            self.refused,
+            self.openings,
+            self.crashes,
+            self.indexes_lost,
+        ];
+        assert!(happened.iter().all(|count| *count > 0), "{self:?}");
+    }
+}
+
+/// A log, its model, and what only the log knows: the ids that it gave and its times.
+pub struct World {
+    root: tempfile::TempDir,
+    life: u32,
+    opened: Option<(SledLog, DataDir)>,
+    /// The model.
+    pub model: MemoryLog,
+    /// Ids of the events, by position.
+    pub ids: Vec<EventId>,
+    /// Recorded times of the events in microseconds, by position.
+    pub times: Vec<i64>,
+    /// What was done so far.
+    pub done: Done,
+}
+
+/// Settings under which everything happens early: volumes roll, indexes are written, caches overflow.
+fn settings(random: &mut StdRng, volumes: usize) -> LogSettings {
+    // Opening a volume means reading 8 MiB: few volumes say as much as many.
+    let sizes = if volumes < VOLUMES {
+        [1, 9 << 20]
+    } else {
+        [17 << 20, 64 << 20]
+    };
+    LogSettings {
+        volume_bytes_max: sizes[random.random_range(0..2)],
+        index_tail_max: [3, 16, 100, 10_000][random.random_range(0..4)],
+        block_cache_bytes: [1, 10 << 20, 10 << 20][random.random_range(0..3)],
+        volume_cache_bytes: 1 << 20,
+        journal_bytes: [1 << 12, 1 << 16, 1 << 20][random.random_range(0..3)],
+        store_bytes: [0, 1, 10_000, 1 << 20][random.random_range(0..4)],
+        reserve_bytes: 0,
+        ..LogSettings::default()
+    }
+}
+
+/// In memory where there is such a place: a kill leaves what was written, whether it was synced or not.
+fn directory() -> tempfile::TempDir {
+    let in_memory = std::path::Path::new("/dev/shm");
+    tempfile::tempdir_in(in_memory)
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
+impl World {
+    /// An empty log and an empty model.
+    pub fn new(random: &mut StdRng) -> Self {
+        let mut world = Self {
+            root: directory(),
+            life: 0,
+            opened: None,
+            model: MemoryLog::new("annals"),
+            ids: Vec::new(),
+            times: Vec::new(),
+            done: Done::default(),
+        };
+        world.open(random);
+        world
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.root.path().join(self.life.to_string())
+    }
+
+    /// The log.
+    pub fn log(&self) -> &SledLog {
+        &self.opened.as_ref().unwrap().0
+    }
+
+    /// The version of a stream in the model.
+    pub fn version(&self, stream: &StreamId) -> Version {
+        let head = self.model.stream_head(stream).unwrap();
+        head.map_or(Version::ZERO, |head| head.version)
+    }
+
+    fn open(&mut self, random: &mut StdRng) {
+        let volumes = std::fs::read_dir(self.dir().join("log")).map_or(0, Iterator::count);
+        self.opened = Some(open(&self.dir(), settings(random, volumes)));
+        self.done.openings += 1;
+    }
+
+    /// Closed in order, and opened again.
+    pub fn reopen(&mut self, random: &mut StdRng) {
+        self.opened = None;
+        self.open(random);
+        compare::everything(self, random);
+    }
+
+    /// Closed in order, and opened without its index.
+    pub fn lose_index(&mut self, random: &mut StdRng) {
+        self.opened = None;
+        std::fs::remove_dir_all(self.dir().join("index")).unwrap();
+        self.done.indexes_lost += 1;
+        self.open(random);
+        compare::everything(self, random);
+    }
+
+    /// Appends wait for the writer together; each must come to what it comes to in the model, one after the other.
+    pub fn append(&mut self, appends: Vec<Append>) {
+        let under_way: Vec<_> = appends.iter().map(|append| self.log().append(append.clone())).collect();
+        for (append, answer) in appends.into_iter().zip(under_way) {
+            let found = run(answer);
+            self.model_too(append, Some(&found));
+        }
+        self.learn();
+    }
+
+    /// The model appends as well, and comes to the same, if it is known what the log came to.
+    fn model_too(&mut self, append: Append, found: Option<&Answer>) {
+        let expected = run(self.model.append(append));
+        match &expected {
+            Ok(appended) if appended.duplicate => self.done.repeated += 1,
+            Ok(_) => self.done.appended += 1,
+            Err(_) => self.done.refused += 1,
+        }
+        if let Some(found) = found {
+            compare::answers(self, found, &expected);
+        }
+    }
+
+    /// Killed: what goes on is what the files held at an instant while `appends` were under way.
+    pub fn crash(&mut self, random: &mut StdRng, appends: Vec<Append>) {
+        let mut under_way: Vec<_> = appends.iter().map(|append| self.log().append(append.clone())).collect();
+        std::thread::sleep(std::time::Duration::from_micros(random.random_range(0..300)));
+        let (mut files, mut answers) = (None, Vec::new());
+        for _ in 0..TRIES {
+            // What was answered before the instant must be there afterwards.
+            let mut context = Context::from_waker(Waker::noop());
+            while let Some(Poll::Ready(answer)) = under_way.first_mut().map(|first| first.as_mut().poll(&mut context)) {
+                answers.push(answer);
+                drop(under_way.remove(0));
+            }
+            files = copy::instant(&self.dir());
+            if files.is_some() {
+                break;
+            }
+        }
+        let files = files.unwrap_or_else(|| {
+            answers.extend(under_way.drain(..).map(run));
+            self.log().close();
+            copy::instant(&self.dir()).unwrap()
+        });
+        // The rest of the old life is nobody's: its directory goes.
+        drop(under_way);
+        self.opened = None;
+        std::fs::remove_dir_all(self.dir()).unwrap();
+        self.life += 1;
+        copy::write(&self.dir(), &files);
+        self.done.crashes += 1;
+        self.open(random);
+        self.catch_up(appends, &answers);
+        compare::everything(self, random);
+    }
+
+    /// The model takes the appends that are in the log: all that were answered, and of the others those that came first.
+    fn catch_up(&mut self, appends: Vec<Append>, answers: &[Answer]) {
+        let head = self.log().head();
+        for (number, append) in appends.into_iter().enumerate() {
+            let answer = answers.get(number);
+            if answer.is_none() && self.model.head() >= head {
+                self.done.unknown_lost += 1;
+                continue;
+            }
+            self.done.unknown_kept += u32::from(answer.is_none());
+            self.model_too(append, answer);
+        }
+        assert_eq!(self.model.head(), head, "an append is there in part, or is gone");
+        self.learn();
+    }
+
+    /// Remembers the ids and times that the log gave.
+    fn learn(&mut self) {
+        assert_eq!(self.log().head(), self.model.head());
+        for position in self.ids.len() as u64 + 1..=self.log().head().get() {
+            let record = self.log().read_one(Position::new(position)).unwrap().unwrap();
+            let header = record.view().unwrap().header;
+            self.ids.push(header.id.to_owned());
+            self.times.push(header.recorded);
+        }
+    }
+
+    /// The log finds nothing wrong with itself.
+    pub fn verify(&self) {
+        let report = self.log().verify(&mut |_| ()).unwrap();
+        assert_eq!(
+            (report.problems.as_slice(), report.events),
+            (&[][..], self.model.head().get())
+        );
+    }
+}
