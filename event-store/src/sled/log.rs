@@ -72,6 +72,12 @@ impl SledLog {
         self.shared.fatal.get().cloned()
     }
 
+    /// Waits until everything that is durable now is in the volumes too, and not only in the journal; the position up to
+    /// which. For who reads the volumes past the log.
+    pub fn settle(&self) -> Result<Position, LogError> {
+        self.shared.settle()
+    }
+
     /// Checks everything that is stored: blocks, gaplessness, stream versions, times, indexes. Problems are in the
     /// report; an error means that checking itself was not possible.
     pub fn verify(&self, progress: &mut dyn FnMut(VerifyProgress)) -> Result<VerifyReport, LogError> {
