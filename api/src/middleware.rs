@@ -1,5 +1,6 @@
 //! What every request goes through: bounds of its head, where it comes from, a span, and the form of every answer that is not a success.
 
+use crate::metrics::Requests;
 use crate::origin;
 use crate::problem::Problem;
 use axum::Router;
@@ -14,6 +15,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tower::Service as _;
 use tracing::Instrument;
@@ -42,11 +44,12 @@ pub(crate) enum Side {
 pub struct Api {
     side: Side,
     router: Router,
+    requests: Arc<Requests>,
 }
 
 impl Api {
-    pub(crate) fn new(side: Side, router: Router) -> Self {
-        Self { side, router }
+    pub(crate) fn new(side: Side, router: Router, requests: Arc<Requests>) -> Self {
+        Self { side, router, requests }
     }
 }
 
@@ -56,8 +59,13 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Api {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        let Self { side, router } = self.clone();
-        Box::pin(async move { Ok(answer(side, request.map(Body::new), router).await) })
+        let Self { side, router, requests } = self.clone();
+        Box::pin(async move {
+            let begun = requests.begin(side, request.method(), request.uri().path());
+            let response = answer(side, request.map(Body::new), router).await;
+            requests.end(side, &begun, response.status());
+            Ok(response)
+        })
     }
 }
 

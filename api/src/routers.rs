@@ -3,18 +3,19 @@
 use crate::bulk::bulk;
 use crate::execute::execute;
 use crate::middleware::{Api, Side};
+use crate::paths::Paths;
 use crate::problem::Problem;
 use crate::state::{ApiState, Shared};
-use crate::{events, health, log, query};
-use axum::Router;
+use crate::{events, health, log, metrics, query};
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, get, post};
+use std::sync::Arc;
 
 /// The command API: commands, appended events, streams, the log.
 pub fn command_api(state: ApiState) -> Api {
     let later = |what| move || later(what);
-    let router = Router::new()
+    let router = Paths::new()
         .route("/v1/commands/{aggregate}/{id}/{command}", post(execute))
         .route("/v1/commands", post(bulk))
         .route(
@@ -42,7 +43,7 @@ pub fn command_api(state: ApiState) -> Api {
 pub fn query_api(state: ApiState) -> Api {
     let later = |what| move || later(what);
     let resume: MethodRouter<Shared> = post(later("resuming a projection"));
-    let router = Router::new()
+    let router = Paths::new()
         .route("/v1/views", get(query::views))
         .route("/v1/views/{view}", get(query::list))
         .route("/v1/views/{view}/{key}", get(query::row))
@@ -67,16 +68,18 @@ async fn later(what: &'static str) -> Problem {
     Problem::not_implemented(what)
 }
 
-fn finished(router: Router<Shared>, side: Side, state: ApiState) -> Api {
+fn finished(paths: Paths, side: Side, state: ApiState) -> Api {
     let later = |what| get(move || later(what));
-    let inner = router
+    let requests = Arc::clone(&state.requests);
+    let inner = paths
         .route("/healthz", get(health::healthz))
-        .route("/metrics", later("the list of metrics"))
+        .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", later("the OpenAPI description"))
         .route("/docs", later("the documentation page"))
+        .router(side, &requests)
         .fallback(|| async { StatusCode::NOT_FOUND })
         // Bodies are bounded where they are read, so that what is said about it is a problem like any other.
         .layer(DefaultBodyLimit::disable())
         .with_state(Shared::new(state));
-    Api::new(side, inner)
+    Api::new(side, inner, requests)
 }

@@ -1,13 +1,18 @@
 //! What the handlers of both APIs work with.
 
+use crate::metrics::Requests;
 use annals_commands::Commands;
 use annals_core::Appender;
+use annals_event_store::LogMetrics;
 use annals_projections::Projections;
 use axum::http::HeaderValue;
 use std::sync::Arc;
 
 /// Says why the log takes no more appends until the server is restarted; `None` while it does.
 pub type LogFailure = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// Says the numbers of the log for `/metrics`.
+pub type LogNumbers = Arc<dyn Fn() -> LogMetrics + Send + Sync>;
 
 /// A backend as the two APIs see it.
 #[derive(Clone)]
@@ -20,6 +25,10 @@ pub struct ApiState {
     pub log: Arc<dyn Appender>,
     /// Asked by `/readyz`.
     pub log_failure: Option<LogFailure>,
+    /// Asked by `/metrics`.
+    pub log_metrics: Option<LogNumbers>,
+    /// Counted by both APIs, shown by `/metrics` of either.
+    pub(crate) requests: Arc<Requests>,
     /// Name of the domain that wrote the log, said by `GET /v1/log` so that nobody folds another domain's events.
     pub domain: Option<String>,
 }
@@ -33,6 +42,8 @@ impl ApiState {
             projections: None,
             log,
             log_failure: None,
+            log_metrics: None,
+            requests: Arc::default(),
             domain: None,
         }
     }

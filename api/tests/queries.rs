@@ -294,7 +294,6 @@ fn what_comes_later_says_so() {
     for path in [
         "/v1/views/balances/a/history",
         "/v1/dead-letters",
-        "/metrics",
         "/openapi.json",
         "/docs",
         "/v1/views?as_of=1",

@@ -11,10 +11,12 @@ mod files;
 mod frame;
 mod head;
 mod memory;
+mod metrics;
 mod secret;
 mod sled;
 
 pub use data_dir::{DATA_FORMAT, DataDir, DataDirError, OpenOptions};
 pub use frame::{FRAME_HEADER_LEN, FrameError, FrameMeta, decode_frame, encode_frame};
 pub use memory::MemoryLog;
+pub use metrics::{CacheMetrics, LogMetrics};
 pub use sled::{LogSettings, OpenError, SledLog, SledSnapshots, VerifyProblem, VerifyProgress, VerifyReport};

@@ -138,6 +138,8 @@ fn state(node: &Node) -> ApiState {
     let mut state = ApiState::new(node.commands.clone());
     state.projections = Some(node.projections.clone());
     state.domain = node.store.dir().domain().map(str::to_owned);
+    let numbers = Arc::clone(&log);
+    state.log_metrics = Some(Arc::new(move || numbers.metrics()));
     state.log_failure = Some(Arc::new(move || log.fatal()));
     state
 }

@@ -4,6 +4,7 @@
 mod cloud_event;
 mod domain;
 mod event_id;
+mod histogram;
 mod log;
 mod personal;
 mod position;
@@ -21,6 +22,7 @@ pub use domain::{
     State, Upcast, View, accept, accept_nothing, reject,
 };
 pub use event_id::{EVENT_ID_LEN_MAX, EventId, InvalidEventId, InvalidTag, TAG_LEN_MAX, TAGS_MAX, Tag};
+pub use histogram::{Histogram, HistogramSnapshot};
 pub use log::{
     APPEND_BYTES_MAX, APPEND_EVENTS_MAX, Append, AppendError, Appended, AppendedEvent, Appender, Block, BoxFuture,
     CommandKey, Direction, EventLog, Expected, LogError, Metadata, NewEvent, StreamHead,

@@ -1,5 +1,6 @@
 //! The log on sled as the house uses it: opened, read, appended to, closed.
 
+use super::counters;
 use super::open;
 use super::queue::Queued;
 use super::seal::{Pace, SealError, Sealer, seal_all};
@@ -8,6 +9,7 @@ use super::shared::Shared;
 use super::verify::{VerifyProgress, VerifyReport, verify};
 use crate::admission::check_bounds;
 use crate::data_dir::DataDir;
+use crate::metrics::LogMetrics;
 use annals_core::{
     Append, AppendError, Appended, Appender, Block, BoxFuture, Direction, Epoch, EventId, EventLog, Fingerprint,
     LogError, Position, Record, StreamHead, StreamId, Version,
@@ -76,6 +78,11 @@ impl SledLog {
     /// which. For who reads the volumes past the log.
     pub fn settle(&self) -> Result<Position, LogError> {
         self.shared.settle()
+    }
+
+    /// Numbers for whoever watches the log: counters since it was opened, and gauges.
+    pub fn metrics(&self) -> LogMetrics {
+        counters::read(&self.shared)
     }
 
     /// Checks everything that is stored: blocks, gaplessness, stream versions, times, indexes. Problems are in the
@@ -160,6 +167,9 @@ impl Appender for SledLog {
                 runtime,
             })
         });
+        if let Err(error) = &queued {
+            self.shared.counters.refused(error);
+        }
         Box::pin(async move {
             queued?;
             let unknown = || AppendError::OutcomeUnknown("the writer ended before it answered".into());

@@ -4,6 +4,7 @@
 
 mod answers;
 mod blocks;
+mod counters;
 mod group;
 mod index;
 mod indexer;

@@ -1,6 +1,7 @@
 //! Opening a log: find the durable head, drop what a crash left of an unfinished append, bring the index up to date.
 
 use super::blocks::GroupBlocks;
+use super::counters::Counters;
 use super::index::Index;
 use super::indexer::{self, Indexer};
 use super::journal::{self, Journal};
@@ -58,6 +59,7 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>,
         blocks: Cache::with_weighter(4096, settings.block_cache_bytes, BlockWeight),
         recent: Recent::new(head, settings.store_bytes),
         queue: Queue::new(settings.queue_appends_max, settings.queue_bytes_max),
+        counters: Counters::default(),
         fatal: OnceLock::new(),
         settings,
     });

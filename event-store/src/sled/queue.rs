@@ -86,6 +86,12 @@ impl Queue {
         Some(group)
     }
 
+    /// How many appends and how many bytes of them wait.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.waiting.len(), state.bytes)
+    }
+
     /// Puts back what was taken, in front and in order.
     pub(super) fn put_back(&self, group: Vec<Queued>) {
         let mut state = self.state();

@@ -1,5 +1,6 @@
 //! What the writer, the indexer and the readers share, and how the log is read.
 
+use super::counters::Counters;
 use super::index::Index;
 use super::queue::Queue;
 use super::recent::Recent;
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     /// The newest blocks, also those that no volume has yet.
     pub(super) recent: Recent,
     pub(super) queue: Queue,
+    pub(super) counters: Counters,
     pub(super) fatal: OnceLock<String>,
 }
 

@@ -15,6 +15,7 @@ use annals_core::{AppendError, Appended, EventId, LogError, Position, Record, St
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// About how many bytes one group takes.
 const GROUP_BYTES_MAX: usize = 256 * 1024;
@@ -153,6 +154,7 @@ impl Writer {
             Ok(recorded) => recorded,
             Err(error) => {
                 for queued in group {
+                    self.shared.counters.refused(&error);
                     self.answers.add(queued.answer, Err(error.clone()));
                 }
                 return Ok(());
@@ -170,6 +172,7 @@ impl Writer {
                 break;
             }
             let result = self.decide(&queued, recorded, &mut records);
+            self.shared.counters.decided(&result);
             self.answers.on(queued.runtime.as_ref());
             self.answers.add(queued.answer, result);
         }
@@ -243,9 +246,11 @@ impl Writer {
         if !self.shared.recent.wait_stored(self.journal.needs_stored(frame.len())) {
             return Err(storage("what it holds cannot be stored in the volumes".into()));
         }
+        let begin = Instant::now();
         self.journal
             .append(&frame, last)
             .map_err(|error| storage(error.to_string()))?;
+        self.shared.counters.synced(frame.len(), begin.elapsed());
         self.shared.recent.push(block);
         self.shared.head.advance(last);
         Ok(())
