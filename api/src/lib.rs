@@ -21,11 +21,14 @@ mod path;
 mod paths;
 mod problem;
 mod query;
+mod reading;
 mod routers;
 mod server;
 mod state;
 
 pub use middleware::Api;
+#[doc(hidden)]
+pub use reading::{read_cloud_events, read_command_line};
 pub use routers::{command_api, query_api};
 pub use server::{NotLoopback, ServeLimits, check_loopback, serve, serve_within};
 pub use state::{ApiState, LogFailure, LogNumbers};

@@ -1,10 +1,13 @@
-//! What the suites that cross process borders share. Knows no server code, and no engine but in [`damage`].
+//! What the suites that cross process borders share. Knows no engine but in [`damage`], and no
+//! server code but in [`fuzz`].
 
 pub mod cli;
 pub mod damage;
 pub mod data;
 pub mod events;
 pub mod fixture;
+pub mod fuzz;
+pub mod fuzz_seeds;
 pub mod http;
 pub mod namespace;
 pub mod olist;

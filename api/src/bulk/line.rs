@@ -39,7 +39,7 @@ struct Fields<'a> {
 }
 
 /// Reads a line. What it does not say of who and why is taken from the headers of the request.
-pub(super) fn read(line: &Bytes, metadata: &Metadata) -> Result<CommandRequest, Problem> {
+pub(crate) fn read(line: &Bytes, metadata: &Metadata) -> Result<CommandRequest, Problem> {
     let invalid = |detail: String| Problem::malformed("invalid-line", "Invalid line", detail);
     if line.trim_ascii().is_empty() {
         return Err(invalid("the line is blank: leave it out".into()));

@@ -18,6 +18,7 @@ use axum::http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::Response;
 use futures_util::stream;
+pub(crate) use line::read as read_line;
 use lines::Lines;
 use window::Window;
 

@@ -29,7 +29,7 @@ const OWNED: [(&str, &str); 8] = [
 ];
 
 /// Reads the CloudEvents of a body: one object or, if `batch` allows it, an array of them.
-pub(super) fn read(body: &[u8], stream: &StreamId, shape: Shape) -> Result<Vec<NewEvent>, Problem> {
+pub(crate) fn read(body: &[u8], stream: &StreamId, shape: Shape) -> Result<Vec<NewEvent>, Problem> {
     let array = body.trim_ascii_start().first() == Some(&b'[');
     let malformed = |error: serde_json::Error| invalid(None, format!("the body cannot be read: {error}"));
     let events = match (array, shape) {
@@ -60,7 +60,7 @@ pub(super) fn read(body: &[u8], stream: &StreamId, shape: Shape) -> Result<Vec<N
 
 /// What the content type says about the body.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Single,
     Batch,
     Either,

@@ -10,6 +10,7 @@ mod scan;
 mod stream;
 
 pub(crate) use append::append;
+pub(crate) use incoming::{Shape, read as read_events};
 pub(crate) use page::next_link;
 pub(crate) use read_one::read_one;
 pub(crate) use scan::scan;

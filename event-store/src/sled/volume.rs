@@ -56,13 +56,16 @@ impl Volume {
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
         let db = match opened {
             Ok(Ok(db)) => db,
-            Ok(Err(sled::Error::Corruption { .. })) | Err(_) => {
+            Ok(Err(error @ sled::Error::Io(_))) => {
+                return Err(LogError::Storage(format!("{}: {error}", path.display())));
+            }
+            // Whatever else sled says of a directory that it wrote itself: it is not what was written.
+            Ok(Err(_)) | Err(_) => {
                 return Err(damaged(
                     first,
                     format!("the files of volume {} are damaged", path.display()),
                 ));
             }
-            Ok(Err(error)) => return Err(LogError::Storage(format!("{}: {error}", path.display()))),
         };
         let file = File::open(path.join("db")).map_err(|error| LogError::Storage(error.to_string()))?;
         let volume = Self {

@@ -7,13 +7,14 @@ use toml::Table;
 use super::manifest::{Dependencies, line_of};
 use super::{Finding, TextFile};
 
-/// Every member takes its versions from the workspace's one dependency table, and its lints from the one lint table.
+/// Every member takes its versions from the workspace's one dependency table, and its lints from the one lint table. A
+/// package that is a workspace of its own cannot.
 pub fn one_table(manifest: &TextFile) -> Vec<Finding> {
     let dependencies = match Dependencies::read(manifest) {
         Ok(dependencies) => dependencies,
         Err(finding) => return vec![*finding],
     };
-    let Some(package) = &dependencies.package else {
+    let Some(package) = dependencies.package.as_ref().filter(|_| !dependencies.apart) else {
         return Vec::new();
     };
     let mut findings: Vec<Finding> = dependencies
@@ -109,6 +110,8 @@ mod tests {
             one_table(&TextFile::new("a/Cargo.toml", "[package]\nname = \"annals-core\"\n")).len(),
             1
         );
+        let apart = "[package]\nname = \"annals-fuzz\"\n[workspace]\n[dependencies]\na = \"1\"\n";
+        assert!(one_table(&TextFile::new("fuzz/Cargo.toml", apart)).is_empty());
     }
 
     #[test]

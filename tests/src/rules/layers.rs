@@ -4,7 +4,7 @@ use super::manifest::{Dependencies, line_of};
 use super::tokens::Tokens;
 use super::{Finding, TextFile};
 
-/// What each of our packages may depend on. `annals-tests` is the only one that is free; development dependencies are not restricted.
+/// What each of our packages may depend on. `annals-tests` and the fuzz targets are free; development dependencies are not restricted.
 const LAYERS: [(&str, &[&str]); 9] = [
     ("annals-derive", &[]),
     ("annals-core", &["annals-derive"]),
@@ -45,7 +45,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
 ];
 
 /// Packages that may depend on all of ours.
-const FREE: [&str; 1] = ["annals-tests"];
+const FREE: [&str; 2] = ["annals-tests", "annals-fuzz"];
 
 /// What stays out of pure crates.
 const BANNED: [(&str, &[&str]); 2] = [

@@ -13,6 +13,8 @@ pub(crate) struct Dependencies {
     pub(crate) development: Vec<String>,
     pub(crate) own_version: Vec<String>,
     pub(crate) workspace_lints: bool,
+    /// Is a workspace of its own.
+    pub(crate) apart: bool,
 }
 
 impl Dependencies {
@@ -26,6 +28,7 @@ impl Dependencies {
                 .get("package")
                 .and_then(|package| package.get("name")?.as_str())
                 .map(str::to_owned),
+            apart: table.contains_key("package") && table.contains_key("workspace"),
             workspace_lints: table.get("lints").and_then(|lints| lints.get("workspace")?.as_bool()) == Some(true),
             ..Self::default()
         };
