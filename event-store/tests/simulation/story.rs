@@ -1,10 +1,9 @@
 //! What happens next: a random step that depends on the seed and on what the model holds, and on nothing else.
 
 use crate::support::{event, stream};
-use crate::world::World;
 use annals_core::*;
-use rand::RngExt;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 const STREAMS: u32 = 6;
 const KEYS: u32 = 12;
@@ -22,10 +21,28 @@ pub enum Step {
     Reopen,
     /// Killed while nothing is under way.
     Crash,
-    /// Killed while these are under way: nobody knows what became of those that were not answered.
-    CrashInside(Vec<Append>),
+    /// Killed while appends are under way: nobody knows what became of those that were not answered.
+    Kill,
+    /// All closed volumes are sealed.
+    Seal,
     /// Closed, and opened without its index.
     LoseIndex,
+}
+
+/// Tells the version of a stream.
+pub type Versions<'a> = &'a dyn Fn(&StreamId) -> Version;
+
+/// How many appends a life that is killed has.
+pub const LIFE: usize = 60;
+
+/// The appends of a life that is killed, in waves that wait for the writer together.
+pub fn life(seed: u64, version: Versions<'_>) -> Vec<Vec<Append>> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let appends: Vec<_> = (0..LIFE).map(|_| new_append(&mut random, version)).collect();
+    appends
+        .chunks(random.random_range(1..9))
+        .map(<[Append]>::to_vec)
+        .collect()
 }
 
 /// What was appended before, for appending it again.
@@ -36,24 +53,25 @@ pub struct Story {
 
 impl Story {
     /// The next step.
-    pub fn next(&mut self, random: &mut StdRng, world: &World) -> Step {
+    pub fn next(&mut self, random: &mut StdRng, version: Versions<'_>) -> Step {
         match random.random_range(0..100) {
-            0..45 => Step::Append(Box::new(self.append(random, world))),
-            45..55 => Step::Together(self.appends(random, world)),
+            0..45 => Step::Append(Box::new(self.append(random, version))),
+            45..55 => Step::Together(self.appends(random, version)),
             55..84 => Step::Look,
             84..89 => Step::Reopen,
             89..92 => Step::Crash,
-            92..97 => Step::CrashInside(self.appends(random, world)),
+            92..96 => Step::Kill,
+            96..98 => Step::Seal,
             _ => Step::LoseIndex,
         }
     }
 
-    fn appends(&mut self, random: &mut StdRng, world: &World) -> Vec<Append> {
+    fn appends(&mut self, random: &mut StdRng, version: Versions<'_>) -> Vec<Append> {
         let count = random.random_range(2..20);
-        (0..count).map(|_| self.append(random, world)).collect()
+        (0..count).map(|_| self.append(random, version)).collect()
     }
 
-    fn append(&mut self, random: &mut StdRng, world: &World) -> Append {
+    fn append(&mut self, random: &mut StdRng, version: Versions<'_>) -> Append {
         if !self.sent.is_empty() && random.random_bool(0.12) {
             let mut again = self.sent[random.random_range(0..self.sent.len())].clone();
             if random.random_bool(0.2) {
@@ -64,7 +82,7 @@ impl Story {
             }
             return again;
         }
-        let append = new_append(random, world);
+        let append = new_append(random, version);
         self.sent.push(append.clone());
         append
     }
@@ -101,9 +119,9 @@ fn id(number: u32) -> EventId {
     EventId::parse(&text).unwrap()
 }
 
-fn new_append(random: &mut StdRng, world: &World) -> Append {
+fn new_append(random: &mut StdRng, version: Versions<'_>) -> Append {
     let to = any_stream(random);
-    let version = world.version(&to);
+    let version = version(&to);
     let count = match random.random_range(0..100) {
         0..60 => 1,
         60..95 => random.random_range(2..7),

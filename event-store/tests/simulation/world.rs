@@ -2,13 +2,14 @@
 
 use crate::compare;
 use crate::copy;
+use crate::life;
+use crate::story;
 use crate::support::{open, run};
 use annals_core::*;
 use annals_event_store::{DataDir, LogSettings, MemoryLog, SledLog};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::path::PathBuf;
-use std::task::{Context, Poll, Waker};
 
 type Answer = Result<Appended, AppendError>;
 
@@ -25,9 +26,11 @@ pub struct Done {
     refused: u32,
     openings: u32,
     crashes: u32,
-    /// Appends that nobody was told of and that were there after a crash.
+    kills: u32,
+    sealed: u32,
+    /// Appends that nobody was told of and that were there after a kill.
     unknown_kept: u32,
-    /// Appends that nobody was told of and that were gone after a crash.
+    /// Appends that nobody was told of and that were gone after a kill.
     unknown_lost: u32,
     indexes_lost: u32,
 }
@@ -40,6 +43,8 @@ impl Done {
         self.refused += other.refused;
         self.openings += other.openings;
         self.crashes += other.crashes;
+        self.kills += other.kills;
+        self.sealed += other.sealed;
         self.unknown_kept += other.unknown_kept;
         self.unknown_lost += other.unknown_lost;
         self.indexes_lost += other.indexes_lost;
@@ -53,6 +58,8 @@ impl Done {
             self.refused,
             self.openings,
             self.crashes,
+            self.kills,
+            self.sealed,
             self.indexes_lost,
         ];
         assert!(happened.iter().all(|count| *count > 0), "{self:?}");
@@ -75,7 +82,7 @@ pub struct World {
 }
 
 /// Settings under which everything happens early: volumes roll, indexes are written, caches overflow.
-fn settings(random: &mut StdRng, volumes: usize) -> LogSettings {
+pub fn settings(random: &mut StdRng, volumes: usize) -> LogSettings {
     // Opening a volume means reading 8 MiB: few volumes say as much as many.
     let sizes = if volumes < VOLUMES {
         [1, 9 << 20]
@@ -89,6 +96,8 @@ fn settings(random: &mut StdRng, volumes: usize) -> LogSettings {
         volume_cache_bytes: 1 << 20,
         journal_bytes: [1 << 12, 1 << 16, 1 << 20][random.random_range(0..3)],
         store_bytes: [0, 1, 10_000, 1 << 20][random.random_range(0..4)],
+        seal: random.random_bool(0.5),
+        sealed_bytes_max: [1, 100_000, 10 << 20][random.random_range(0..3)],
         reserve_bytes: 0,
         ..LogSettings::default()
     }
@@ -178,54 +187,53 @@ impl World {
         }
     }
 
-    /// Killed: what goes on is what the files held at an instant while `appends` were under way.
-    pub fn crash(&mut self, random: &mut StdRng, appends: Vec<Append>) {
-        let mut under_way: Vec<_> = appends.iter().map(|append| self.log().append(append.clone())).collect();
-        std::thread::sleep(std::time::Duration::from_micros(random.random_range(0..300)));
-        let (mut files, mut answers) = (None, Vec::new());
-        for _ in 0..TRIES {
-            // What was answered before the instant must be there afterwards.
-            let mut context = Context::from_waker(Waker::noop());
-            while let Some(Poll::Ready(answer)) = under_way.first_mut().map(|first| first.as_mut().poll(&mut context)) {
-                answers.push(answer);
-                drop(under_way.remove(0));
-            }
-            files = copy::instant(&self.dir());
-            if files.is_some() {
-                break;
-            }
-        }
+    /// Killed while nothing is under way: what goes on is what the files held at an instant.
+    pub fn crash(&mut self, random: &mut StdRng) {
+        let files = (0..TRIES).find_map(|_| copy::instant(&self.dir()));
         let files = files.unwrap_or_else(|| {
-            answers.extend(under_way.drain(..).map(run));
+            // Threads in the background wrote all the time: they end here.
             self.log().close();
             copy::instant(&self.dir()).unwrap()
         });
         // The rest of the old life is nobody's: its directory goes.
-        drop(under_way);
         self.opened = None;
         std::fs::remove_dir_all(self.dir()).unwrap();
         self.life += 1;
         copy::write(&self.dir(), &files);
         self.done.crashes += 1;
         self.open(random);
-        self.catch_up(appends, &answers);
         compare::everything(self, random);
     }
 
-    /// The model takes the appends that are in the log: all that were answered, and of the others those that came first.
-    fn catch_up(&mut self, appends: Vec<Append>, answers: &[Answer]) {
+    /// Goes on in a process of its own, which is killed while appends are under way.
+    pub fn kill(&mut self, random: &mut StdRng) {
+        let seed = random.random();
+        let waves = story::life(seed, &|stream| self.version(stream));
+        self.opened = None;
+        let answered = life::killed(&self.dir(), seed, random.random_range(0..story::LIFE));
+        self.done.kills += 1;
+        self.open(random);
         let head = self.log().head();
-        for (number, append) in appends.into_iter().enumerate() {
-            let answer = answers.get(number);
-            if answer.is_none() && self.model.head() >= head {
+        for (number, append) in waves.into_iter().flatten().enumerate() {
+            // All that were answered are there, and of the others those that came first.
+            if number >= answered && self.model.head() >= head {
                 self.done.unknown_lost += 1;
                 continue;
             }
-            self.done.unknown_kept += u32::from(answer.is_none());
-            self.model_too(append, answer);
+            self.done.unknown_kept += u32::from(number >= answered);
+            self.model_too(append, None);
         }
         assert_eq!(self.model.head(), head, "an append is there in part, or is gone");
         self.learn();
+        compare::everything(self, random);
+    }
+
+    /// Every closed volume is sealed, now.
+    pub fn seal(&mut self, random: &mut StdRng) {
+        // What the background sealed before is not there to be sealed: only the step itself is certain.
+        self.log().seal_now().unwrap();
+        self.done.sealed += 1;
+        compare::everything(self, random);
     }
 
     /// Remembers the ids and times that the log gave.
