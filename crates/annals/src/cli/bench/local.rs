@@ -92,6 +92,7 @@ impl Local<'_> {
         }
         if self.wants(What::Disk) {
             let store = Store::open(self.dir, &backend())?;
+            store.log().seal_now()?;
             let settled = storage::settle(self.dir)?;
             let events = store.log().head().get();
             store.close();

@@ -1,0 +1,177 @@
+//! Compares the index with the log: digests first; only where they differ the entries are looked at one by one.
+
+use super::VerifyReport;
+use super::digest::{ByStream, Digest, StreamKeys};
+use super::join::Joined;
+use crate::sled::index::Entry;
+use crate::sled::shared::Shared;
+use crate::sled::tail::{appended_hash, command_hash, id_hash};
+use annals_core::{Block, LogError, Position, Version};
+use std::collections::BTreeSet;
+
+/// Bytes of records that are read at once to find the names of streams.
+const READ_BYTES: usize = 4 << 20;
+
+pub(super) fn check(shared: &Shared, keys: &StreamKeys, joined: &mut Joined<'_>) -> Result<(), LogError> {
+    let indexed = joined.report.indexed;
+    // Streams that the index makes up.
+    let mut wrong = BTreeSet::new();
+    for chunk in shared.index.chunks() {
+        let (stream, first, positions) = chunk?;
+        // What the indexer writes meanwhile is not looked at.
+        let settled = positions.into_iter().take_while(|position| *position <= indexed);
+        let mut digest = Digest::default();
+        for (position, version) in settled.zip(first.get()..) {
+            digest.add_number(version, position.get());
+        }
+        match joined.streams.get_mut(&keys.of(&stream)) {
+            Some(known) => known.index.join(digest),
+            None if digest.count > 0 => drop(wrong.insert(stream)),
+            None => {}
+        }
+    }
+    let mut differ: ByStream<()> = ByStream::default();
+    let streams = joined.streams.iter().filter(|(_, known)| known.index != known.log);
+    differ.extend(streams.map(|(key, _)| (*key, ())));
+    if !differ.is_empty() {
+        name(shared, keys, differ, &mut wrong)?;
+    }
+    for stream in wrong {
+        check_stream(shared, &stream, &mut joined.report)?;
+    }
+    check_entries(shared, joined)
+}
+
+/// Finds the names of streams by their keys: in the index, and what is not there, in the log.
+fn name(
+    shared: &Shared,
+    keys: &StreamKeys,
+    mut unnamed: ByStream<()>,
+    named: &mut BTreeSet<String>,
+) -> Result<(), LogError> {
+    for chunk in shared.index.chunks() {
+        let (stream, _, _) = chunk?;
+        if unnamed.remove(&keys.of(&stream)).is_some() {
+            named.insert(stream);
+        }
+    }
+    let (mut after, head) = (Position::ZERO, shared.head.get());
+    while !unnamed.is_empty() && after < head {
+        match shared.read(after, READ_BYTES) {
+            Ok(blocks) => {
+                for record in blocks.iter().flat_map(Block::iter).flatten() {
+                    if unnamed.remove(&keys.of(record.header.stream)).is_some() {
+                        named.insert(record.header.stream.to_owned());
+                    }
+                }
+                after = blocks.last().map_or(head, Block::last);
+            }
+            // What is damaged was named.
+            Err(LogError::Damaged { position, .. }) => after = position.max(after.next()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Names the first lie in the index of a stream.
+fn check_stream(shared: &Shared, stream: &str, report: &mut VerifyReport) -> Result<(), LogError> {
+    let mut next = Version::new(1);
+    let mut last = Position::ZERO;
+    for chunk in shared.index.chunks() {
+        let (name, first, positions) = chunk?;
+        if name != stream {
+            continue;
+        }
+        let settled = positions.into_iter().take_while(|position| *position <= report.indexed);
+        for (position, version) in settled.zip(first.get()..) {
+            let version = Version::new(version);
+            if version != next {
+                report.problem(
+                    last,
+                    format!("the index of stream {stream} goes on with version {version}, not {next}"),
+                );
+                return Ok(());
+            }
+            let record = shared.record(position).ok().flatten();
+            let holds = record
+                .as_ref()
+                .and_then(|record| record.view().ok())
+                .is_some_and(|record| record.header.stream == stream && record.header.version == version.get());
+            if !holds {
+                let what = format!("the index says that version {version} of stream {stream} is here, it is not");
+                report.problem(position, what);
+                return Ok(());
+            }
+            (next, last) = (next.next(), position);
+        }
+    }
+    report.problem(
+        last,
+        format!(
+            "the index of stream {stream} ends at version {}, the stream goes on",
+            next.previous()
+        ),
+    );
+    Ok(())
+}
+
+fn check_entries(shared: &Shared, joined: &mut Joined<'_>) -> Result<(), LogError> {
+    let (mut commands, mut appended) = (Digest::default(), Digest::default());
+    for entry in shared.index.entries() {
+        let (kind, hash, position) = entry?;
+        if position > joined.report.indexed {
+            continue;
+        }
+        match kind {
+            Entry::Command => commands.add(&hash, position.get()),
+            Entry::Appended => appended.add(&hash, position.get()),
+            Entry::Id => check_entry(shared, kind, &hash, position, &mut joined.report),
+        }
+    }
+    for (kind, found, expected) in [
+        (Entry::Command, commands, joined.commands),
+        (Entry::Appended, appended, joined.appended),
+    ] {
+        if found == expected {
+            continue;
+        }
+        for entry in shared.index.entries() {
+            let (of, hash, position) = entry?;
+            if of == kind && position <= joined.report.indexed {
+                check_entry(shared, kind, &hash, position, &mut joined.report);
+            }
+        }
+        if found.count != expected.count {
+            let what = format!(
+                "the index has {} entries for {kind:?}, the log {}",
+                found.count, expected.count
+            );
+            joined.report.problem(joined.report.indexed, what);
+        }
+    }
+    Ok(())
+}
+
+fn check_entry(shared: &Shared, kind: Entry, hash: &[u8], position: Position, report: &mut VerifyReport) {
+    let record = shared.record(position).ok().flatten();
+    let holds = record
+        .as_ref()
+        .and_then(|record| record.view().ok())
+        .is_some_and(|record| {
+            let header = &record.header;
+            match kind {
+                Entry::Command => header.key.is_some_and(|key| command_hash(header.stream, key) == hash),
+                Entry::Id => id_hash(&header.id.to_owned()) == hash,
+                Entry::Appended => header
+                    .source
+                    .is_some_and(|source| appended_hash(&header.id.to_owned(), header.stream, source) == hash),
+            }
+        });
+    if !holds {
+        report.problem(
+            position,
+            format!("the index says that this event is a {kind:?} that it is not"),
+        );
+    }
+}
