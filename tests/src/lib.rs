@@ -11,6 +11,8 @@ pub mod fuzz_seeds;
 pub mod http;
 pub mod namespace;
 pub mod olist;
+pub mod power_cut;
 pub mod rows;
 pub mod rules;
 pub mod server;
+pub mod shim;

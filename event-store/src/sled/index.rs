@@ -162,7 +162,11 @@ impl Index {
 
     fn add_run(&self, stream: &str, run: &Run) -> Result<(), LogError> {
         let (mut first, mut positions) = (run.first, run.positions.as_slice());
-        // Fills the last chunk first. After a crash between data and checkpoint it may hold this run already.
+        // After a crash between data and checkpoint some chunks of this run may stand there, and others not.
+        while let Some((later, _)) = self.last_chunk(stream)?.filter(|(later, _)| *later >= first) {
+            self.db.remove(chunk_key(stream, later)).map_err(storage)?;
+        }
+        // Fills the last chunk first; it may hold the beginning of this run already.
         if let Some((chunk_first, mut chunk)) = self.last_chunk(stream)? {
             chunk.truncate(first.since(chunk_first) as usize);
             let room = CHUNK_MAX.saturating_sub(chunk.len()).min(positions.len());

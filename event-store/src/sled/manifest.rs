@@ -1,7 +1,7 @@
 //! The manifest: which history the log tells, how often it was opened, and which volumes it has, in one file.
 
 use super::settings::OpenError;
-use crate::files::write_atomically;
+use crate::files::{sync_dir, write_atomically};
 use crate::secret::LogSecret;
 use annals_core::{Epoch, Position};
 use serde::{Deserialize, Serialize};
@@ -180,6 +180,8 @@ impl Manifest {
             ));
         }
         fs::create_dir_all(dir).map_err(io)?;
+        // Everything in it may be synced, and is lost with its name.
+        sync_dir(dir.parent().unwrap_or(Path::new("."))).map_err(io)?;
         write_atomically(&dir.join("secret"), LogSecret::random().as_bytes()).map_err(io)?;
         let manifest = Self::new(None, vec![VolumeEntry::written(Position::new(1))]);
         manifest.save(dir).map_err(io)?;

@@ -2,15 +2,22 @@
 //!
 //! Key: position of the first record (u64 BE); further parts of a record larger than a block: position, part (u16 BE).
 
+use crate::files::sync_dir;
 use crate::frame::{self, FrameError, FrameMeta};
 use annals_core::{Block, LogError, Position};
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// sled's segment: leaves have at most 17 blocks of 64 KiB, far from the quarter of it where sled would begin to
 /// write them as unsynced files of their own.
 const SEGMENT_BYTES: usize = 8 << 20;
+
+/// Name of a volume that is being made.
+const UNFINISHED: &str = "volume.new";
+/// The file in which sled keeps a database's settings.
+const SETTINGS: &str = "conf";
 
 pub(super) struct Volume {
     pub(super) first: Position,
@@ -44,15 +51,55 @@ fn damaged(position: Position, detail: impl Into<String>) -> LogError {
     }
 }
 
+fn config(path: &Path) -> sled::Config {
+    sled::Config::new()
+        .path(path)
+        .segment_size(SEGMENT_BYTES)
+        .flush_every_ms(None)
+        .print_profile_on_drop(false)
+}
+
+/// Makes the directory of a volume with sled's settings in it, durable before it has its name: sled syncs neither, and
+/// does not open a volume whose settings were torn.
+fn create(path: &Path) -> io::Result<()> {
+    let beside = path.with_file_name(UNFINISHED);
+    match fs::remove_dir_all(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    drop(config(&beside).open().map_err(io::Error::other)?);
+    // The settings alone are kept: in a database that is opened again sled leaves the rest of a segment empty.
+    for entry in fs::read_dir(&beside)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.file_name() != SETTINGS {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    sync_files(&beside)?;
+    fs::rename(&beside, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes the files of a volume durable, and their names.
+fn sync_files(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        match File::open(entry?.path()) {
+            Ok(file) => file.sync_all()?,
+            // sled removed a file of its own meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    sync_dir(path)
+}
+
 impl Volume {
     /// Opens the volume, creating it if it is not there. sled panics on most damaged files: that is damage, too.
     pub(super) fn open(path: &Path, first: Position, cache_bytes: u64) -> Result<Self, LogError> {
-        let config = sled::Config::new()
-            .path(path)
-            .segment_size(SEGMENT_BYTES)
-            .cache_capacity(cache_bytes)
-            .flush_every_ms(None)
-            .print_profile_on_drop(false);
+        if !path.exists() {
+            create(path).map_err(|error| LogError::Storage(format!("{}: {error}", path.display())))?;
+        }
+        let config = config(path).cache_capacity(cache_bytes);
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
         let db = match opened {
             Ok(Ok(db)) => db,
@@ -75,12 +122,14 @@ impl Volume {
             file,
         };
         volume.refuse_blobs()?;
+        // What a killed process left unsynced is read as if it were durable: from here on it is.
+        sync_files(path).map_err(|error| LogError::Storage(format!("{}: {error}", path.display())))?;
         Ok(volume)
     }
 
     /// sled writes large leaves to files that it neither syncs nor misses: there must never be one.
     fn refuse_blobs(&self) -> Result<(), LogError> {
-        let blobs = std::fs::read_dir(self.path.join("blobs"));
+        let blobs = fs::read_dir(self.path.join("blobs"));
         match blobs.ok().and_then(|mut entries| entries.next()) {
             None => Ok(()),
             Some(_) => Err(LogError::Storage(format!(
