@@ -1,5 +1,6 @@
 //! Request bodies, bounded in size and time.
 
+use crate::bounds::{Bounds, UNCOUNTED_LEN_MAX, overloaded};
 use crate::failure::too_large;
 use crate::problem::Problem;
 use annals_core::APPEND_BYTES_MAX;
@@ -11,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Largest body of a command or an append.
 pub(crate) const BODY_LEN_MAX: usize = APPEND_BYTES_MAX;
@@ -19,12 +21,22 @@ const DISCARD_LEN_MAX: usize = 8 * 1024 * 1024;
 /// How long a body may take.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// The whole body; 413 when it is larger than 1 MiB, 408 when it takes too long.
-pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
+/// A body, and the room it takes as long as its request goes on.
+pub(crate) struct Held {
+    pub(crate) bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// The whole body; 413 when it is larger than 1 MiB, 408 when it takes too long, 503 when the bodies of all requests
+/// together are too large.
+pub(crate) async fn read(body: Body, bounds: &Bounds) -> Result<Held, Problem> {
     if body.size_hint().exact() == Some(0) {
-        return Ok(Bytes::new());
+        return Ok(Held {
+            bytes: Bytes::new(),
+            _room: None,
+        });
     }
-    tokio::time::timeout(BODY_TIME_MAX, collect(body))
+    tokio::time::timeout(BODY_TIME_MAX, collect(body, bounds))
         .await
         .unwrap_or_else(|_| {
             Err(closing(Problem::new(
@@ -39,12 +51,13 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
         })
 }
 
-async fn collect(mut body: Body) -> Result<Bytes, Problem> {
+async fn collect(mut body: Body, bounds: &Bounds) -> Result<Held, Problem> {
     let declared = body.size_hint().lower();
     if declared > (BODY_LEN_MAX + DISCARD_LEN_MAX) as u64 {
         return Err(closing(over(declared)));
     }
     let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+    let (mut room, mut refused) = (None, false);
     let mut len = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| broken())?;
@@ -53,8 +66,13 @@ async fn collect(mut body: Body) -> Result<Bytes, Problem> {
         if len > BODY_LEN_MAX + DISCARD_LEN_MAX {
             return Err(closing(over(len as u64)));
         }
-        if len > BODY_LEN_MAX {
-            (first, rest) = (Bytes::new(), BytesMut::new());
+        if !refused && len > UNCOUNTED_LEN_MAX && len <= BODY_LEN_MAX {
+            // Counted as it comes: a caller that is slow takes no more room than for what it has sent.
+            refused = bounds.grow_body(&mut room, len).is_none();
+        }
+        if refused || len > BODY_LEN_MAX {
+            // Read on all the same, so that the caller gets to read the answer.
+            (first, rest, room) = (Bytes::new(), BytesMut::new(), None);
         } else if first.is_empty() && rest.is_empty() {
             // Most bodies are one frame, which needs no copy.
             first = data;
@@ -68,7 +86,13 @@ async fn collect(mut body: Body) -> Result<Bytes, Problem> {
     if len > BODY_LEN_MAX {
         return Err(over(len as u64));
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    if refused {
+        return Err(overloaded(
+            "the bodies of all requests together are too large at the moment: try again in 1 s, or send less at once",
+        ));
+    }
+    let bytes = if rest.is_empty() { first } else { rest.freeze() };
+    Ok(Held { bytes, _room: room })
 }
 
 fn over(len: u64) -> Problem {

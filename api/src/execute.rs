@@ -23,11 +23,12 @@ pub(crate) async fn execute(
     accept::json(&head.headers)?;
     content_type(&head.headers, &["application/json"])?;
     let write = WriteHeaders::read(&head.headers)?;
+    let body = body::read(body, &shared.bounds).await?;
     let request = CommandRequest {
         category,
         id,
         command,
-        body: CommandBody::Json(body::read(body).await?),
+        body: CommandBody::Json(body.bytes.clone()),
         key: write.key,
         expected: write.expected,
         occurred_at: write.occurred_at,

@@ -6,6 +6,7 @@
 mod accept;
 mod answer;
 mod body;
+mod bounds;
 mod bulk;
 mod events;
 mod execute;
@@ -19,6 +20,7 @@ mod origin;
 mod parameters;
 mod path;
 mod paths;
+mod patient;
 mod problem;
 mod query;
 mod reading;
@@ -26,6 +28,7 @@ mod routers;
 mod server;
 mod state;
 
+pub use bounds::ApiBounds;
 pub use middleware::Api;
 #[doc(hidden)]
 pub use reading::{read_cloud_events, read_command_line};

@@ -51,12 +51,15 @@ pub(crate) async fn blocks(State(shared): State<Shared>, uri: Uri, headers: Head
     }
     let log = Arc::clone(&shared.api.log);
     check_position(log.as_ref(), after)?;
+    let room = shared.bounds.answer(limit).await?;
     let reading = tokio::task::spawn_blocking(move || frames(log.as_ref(), after, limit));
     let (reached, frames) = reading
         .await
         .map_err(|error| lost(&error))?
         .map_err(|error| log_problem(&error))?;
-    Ok(answer(&shared, HeaderValue::from_static(BLOCKS), reached, frames))
+    let mut response = answer(&shared, HeaderValue::from_static(BLOCKS), reached, frames);
+    room.keep(&mut response);
+    Ok(response)
 }
 
 /// Frames one after the other, and the position of their last record.

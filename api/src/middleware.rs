@@ -1,5 +1,6 @@
 //! What every request goes through: bounds of its head, where it comes from, a span, and the form of every answer that is not a success.
 
+use crate::bounds::Bounds;
 use crate::metrics::Requests;
 use crate::origin;
 use crate::problem::Problem;
@@ -43,13 +44,19 @@ pub(crate) enum Side {
 #[derive(Clone)]
 pub struct Api {
     side: Side,
+    bounds: Bounds,
     router: Router,
     requests: Arc<Requests>,
 }
 
 impl Api {
-    pub(crate) fn new(side: Side, router: Router, requests: Arc<Requests>) -> Self {
-        Self { side, router, requests }
+    pub(crate) fn new(side: Side, bounds: Bounds, router: Router, requests: Arc<Requests>) -> Self {
+        Self {
+            side,
+            bounds,
+            router,
+            requests,
+        }
     }
 }
 
@@ -59,17 +66,22 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Api {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        let Self { side, router, requests } = self.clone();
+        let Self {
+            side,
+            bounds,
+            router,
+            requests,
+        } = self.clone();
         Box::pin(async move {
             let begun = requests.begin(side, request.method(), request.uri().path());
-            let response = answer(side, request.map(Body::new), router).await;
+            let response = answer(side, &bounds, request.map(Body::new), router).await;
             requests.end(side, &begun, response.status());
             Ok(response)
         })
     }
 }
 
-async fn answer(side: Side, request: Request, mut router: Router) -> Response {
+async fn answer(side: Side, bounds: &Bounds, request: Request, mut router: Router) -> Response {
     let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
     let uri = request.uri().clone();
     let span = tracing::debug_span!("request", request = number, method = %request.method(), path = uri.path());
@@ -91,7 +103,9 @@ async fn answer(side: Side, request: Request, mut router: Router) -> Response {
         response
     });
     if !response.status().is_client_error() && !response.status().is_server_error() {
-        return response;
+        return bounds
+            .hold(response)
+            .unwrap_or_else(|problem| problem.into_answer(instance(uri.path())));
     }
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,

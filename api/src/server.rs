@@ -1,6 +1,7 @@
 //! The HTTP/1.1 server under an API: bounded connections and heads, and a shutdown that lets requests finish.
 
 use crate::middleware::Api;
+use crate::patient::Patient;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::future::Future;
 use std::io;
@@ -20,6 +21,8 @@ pub struct ServeLimits {
     /// How long a connection may go without a whole head of a request: before its first one, between two, or in the
     /// middle of one. Then it is closed.
     pub head_time_max: Duration,
+    /// How long an answer may go without any of it being taken by its caller. Then the connection is closed.
+    pub write_time_max: Duration,
     /// How long requests may go on after the shutdown has begun.
     pub drain_time_max: Duration,
 }
@@ -30,6 +33,7 @@ impl Default for ServeLimits {
             connections_max: 4_096,
             head_bytes_max: 32 * 1024,
             head_time_max: Duration::from_secs(30),
+            write_time_max: Duration::from_secs(30),
             drain_time_max: Duration::from_secs(30),
         }
     }
@@ -138,7 +142,8 @@ async fn connection(stream: TcpStream, api: Api, limits: ServeLimits, mut phases
         .header_read_timeout(limits.head_time_max)
         .max_buf_size(limits.head_bytes_max.max(8 * 1024))
         .max_headers(64);
-    let served = builder.serve_connection(TokioIo::new(stream), api);
+    let patient = Patient::new(stream, limits.write_time_max);
+    let served = builder.serve_connection(TokioIo::new(patient), api);
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

@@ -1,5 +1,6 @@
 //! What the handlers of both APIs work with.
 
+use crate::bounds::{ApiBounds, Bounds};
 use crate::metrics::Requests;
 use annals_commands::Commands;
 use annals_core::Appender;
@@ -31,6 +32,8 @@ pub struct ApiState {
     pub(crate) requests: Arc<Requests>,
     /// Name of the domain that wrote the log, said by `GET /v1/log` so that nobody folds another domain's events.
     pub domain: Option<String>,
+    /// What each of the two APIs holds in memory for its callers.
+    pub bounds: ApiBounds,
 }
 
 impl ApiState {
@@ -45,6 +48,7 @@ impl ApiState {
             log_metrics: None,
             requests: Arc::default(),
             domain: None,
+            bounds: ApiBounds::default(),
         }
     }
 }
@@ -57,12 +61,14 @@ pub(crate) struct Inner {
     pub(crate) api: ApiState,
     /// The epoch never changes while a log is open, so its header is written once.
     pub(crate) epoch: HeaderValue,
+    pub(crate) bounds: Bounds,
 }
 
 impl Shared {
     pub(crate) fn new(api: ApiState) -> Self {
         let epoch = HeaderValue::try_from(api.log.epoch().to_string());
         Self(Arc::new(Inner {
+            bounds: Bounds::new(&api.bounds),
             api,
             // A uuid is a valid header value; an empty one would say that it is not.
             epoch: epoch.unwrap_or_else(|_| HeaderValue::from_static("")),

@@ -12,6 +12,7 @@ pub mod http;
 pub mod namespace;
 pub mod olist;
 pub mod power_cut;
+pub mod process;
 pub mod rows;
 pub mod rules;
 pub mod server;

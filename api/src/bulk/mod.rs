@@ -47,10 +47,11 @@ pub(crate) async fn bulk(
             ));
         }
     }
+    let room = shared.bounds.bulk()?;
     let window = Window::new(shared.api.commands.clone(), metadata(&headers)?, Lines::new(body));
-    let answers = stream::unfold(window, |mut window| async {
+    let answers = stream::unfold((window, room), |(mut window, room)| async {
         let answer = window.next_answer().await?;
-        Some((answer, window))
+        Some((answer, (window, room)))
     });
     let mut response = Response::new(Body::from_stream(answers));
     response

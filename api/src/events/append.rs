@@ -38,8 +38,8 @@ pub(crate) async fn append(
     }
     let write = WriteHeaders::read(&headers)?;
     refuse_owned(&shared, stream.category())?;
-    let body = body::read(body).await?;
-    let mut events = read(&body, &stream, shape)?;
+    let body = body::read(body, &shared.bounds).await?;
+    let mut events = read(&body.bytes, &stream, shape)?;
     if events.len() > APPEND_EVENTS_MAX {
         let detail = format!(
             "the append has {} events, at most {APPEND_EVENTS_MAX}: append in several parts",

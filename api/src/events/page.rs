@@ -18,7 +18,7 @@ pub(super) const LIMIT_MAX: usize = 1_000;
 /// How many events a page has unless something else is said.
 pub(super) const LIMIT_DEFAULT: usize = 100;
 /// About how many bytes a page has at most; a single event may be larger.
-const PAGE_LEN_MAX: usize = 4 * 1024 * 1024;
+pub(super) const PAGE_LEN_MAX: usize = 4 * 1024 * 1024;
 const BATCH: &str = "application/cloudevents-batch+json";
 const LIVE: &str = "text/event-stream";
 

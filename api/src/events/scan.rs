@@ -1,6 +1,6 @@
 //! `GET /v1/events`: events of the whole log or of one stream, filtered, page by page.
 
-use super::page::{LIMIT_DEFAULT, LIMIT_MAX, Page, form};
+use super::page::{LIMIT_DEFAULT, LIMIT_MAX, PAGE_LEN_MAX, Page, form};
 use crate::failure::{check_position, invalid_id, log_problem, lost};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
@@ -51,13 +51,16 @@ pub(crate) async fn scan(State(shared): State<Shared>, uri: Uri, headers: Header
     let filter = Filter::read(&parameters)?;
     let log = Arc::clone(&shared.api.log);
     check_position(log.as_ref(), filter.after)?;
+    let room = shared.bounds.answer(PAGE_LEN_MAX).await?;
     let reading = tokio::task::spawn_blocking(move || Scan::run(log.as_ref(), &filter, form));
     let scan = reading
         .await
         .map_err(|error| lost(&error))?
         .map_err(|error| log_problem(&error))?;
     let next = (scan.reached < scan.end).then(|| parameters.link(uri.path(), "after", &scan.reached.to_string()));
-    Ok(scan.page.into_response(&shared, form, scan.reached, next.as_deref()))
+    let mut response = scan.page.into_response(&shared, form, scan.reached, next.as_deref());
+    room.keep(&mut response);
+    Ok(response)
 }
 
 impl Filter {

@@ -1,6 +1,6 @@
 //! `GET /v1/streams/{category}/{id}`: the events of one stream, page by page.
 
-use super::page::{LIMIT_DEFAULT, LIMIT_MAX, Page, form};
+use super::page::{LIMIT_DEFAULT, LIMIT_MAX, PAGE_LEN_MAX, Page, form};
 use crate::answer::version_tag;
 use crate::failure::{invalid_id, log_problem, lost};
 use crate::parameters::{Parameters, wrong};
@@ -62,6 +62,11 @@ pub(crate) async fn read_stream(
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
     }
     let quick = head.version.get() <= QUICK_RECORDS;
+    let room = if quick {
+        None
+    } else {
+        Some(shared.bounds.answer(PAGE_LEN_MAX).await?)
+    };
     let (page, next) = if quick {
         read(shared.api.log.as_ref(), &wanted, head)?
     } else {
@@ -72,6 +77,9 @@ pub(crate) async fn read_stream(
     let next = next.map(|version| parameters.link(uri.path(), "from_version", &version.to_string()));
     let mut response = page.into_response(&shared, form, head.position, next.as_deref());
     response.headers_mut().insert(ETAG, etag);
+    if let Some(room) = room {
+        room.keep(&mut response);
+    }
     Ok(response)
 }
 

@@ -8,6 +8,7 @@ use annals_commands::Commands;
 use annals_event_store::SledLog;
 use anyhow::{Context, Result, bail};
 use futures_util::future::BoxFuture;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,6 +22,9 @@ use tokio::task::JoinHandle;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often the log is asked whether its storage failed.
 const WATCH: Duration = Duration::from_millis(100);
+
+/// Files that are kept free for log, views and outboxes, beside one for each connection.
+const FILES_KEPT: u64 = 512;
 
 /// What a node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,9 +156,23 @@ fn spawn(listener: TcpListener, api: Api, stopped: &watch::Receiver<bool>) -> Jo
     };
     let limits = ServeLimits {
         drain_time_max: DRAIN,
+        connections_max: connections_max(),
         ..ServeLimits::default()
     };
     tokio::spawn(annals_api::serve_within(limits, listener, api, stop))
+}
+
+/// How many connections each API may have: no more than there are files for, or callers could take those of the log.
+fn connections_max() -> u32 {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    // One that cannot be raised stays as it is.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current, ..limit }).is_ok();
+    let files = if raised { current } else { limit.current }.unwrap_or(u64::MAX);
+    let each = (files.saturating_sub(FILES_KEPT) / 2).max(16);
+    ServeLimits::default()
+        .connections_max
+        .min(u32::try_from(each).unwrap_or(u32::MAX))
 }
 
 /// Resolves when the log's storage failed.

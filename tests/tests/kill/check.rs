@@ -87,7 +87,7 @@ pub(crate) fn made_good(acknowledged: &[Acknowledged], events: &[Event]) -> Resu
     for event in events {
         cause(&by_key, event)?;
         match event.stream.split_once('/').context("a stream has a category")? {
-            ("users", _) => {}
+            ("users" | "notes", _) => {}
             ("orders" | "shipments", id) => orders.entry(id.to_owned()).or_default().fold(event),
             (_, id) => orders
                 .entry(event.text("order_id").to_owned())

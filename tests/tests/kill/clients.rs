@@ -14,8 +14,6 @@ use crate::script::{Command, Script};
 
 /// How long a client waits for a server that is gone to come back.
 const BACK_MAX: Duration = Duration::from_secs(90);
-/// Longest pause between two commands of a client.
-const PAUSE_MS_MAX: u64 = 4;
 
 /// An answered command.
 #[derive(Debug)]
@@ -38,15 +36,18 @@ pub(crate) struct Target {
     moved: Condvar,
     acknowledged: AtomicU64,
     stop: AtomicBool,
+    /// Longest pause between two commands of a client.
+    pause_ms_max: u64,
 }
 
 impl Target {
-    pub(crate) fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str, pause_ms_max: u64) -> Self {
         Self {
             place: Mutex::new((1, url.to_owned())),
             moved: Condvar::new(),
             acknowledged: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            pause_ms_max,
         }
     }
 
@@ -119,7 +120,7 @@ fn speak(target: &Target, client: u64, seed: u64) -> Result<Vec<Acknowledged>> {
             .fetch_max(one.events.last().map_or(0, |(_, position)| *position), Ordering::SeqCst);
         answered.push(one);
         std::thread::sleep(Duration::from_millis(
-            (client * 7 + answered.len() as u64) % (PAUSE_MS_MAX + 1),
+            (client * 7 + answered.len() as u64) % (target.pause_ms_max + 1),
         ));
     }
     Ok(answered)
@@ -136,8 +137,7 @@ struct Line<'a> {
 impl Line<'_> {
     /// Sends the command until it is answered.
     fn deliver(&mut self, command: &Command) -> Result<Acknowledged> {
-        let (category, id) = command.stream.split_once('/').context("a stream has a category")?;
-        let path = format!("/v1/commands/{category}/{id}/{}", command.name);
+        let path = command.path();
         let name = self.name.clone();
         let headers = [
             ("idempotency-key", command.key.as_str()),

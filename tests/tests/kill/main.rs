@@ -23,6 +23,8 @@ use rand::{RngExt, SeedableRng};
 
 const CLIENTS: u64 = 64;
 const ROUNDS: u64 = 5;
+/// Longest pause between two commands of a client.
+const PAUSE_MS_MAX: u64 = 4;
 /// What is aimed at from the start of a process until it serves again.
 const GOAL: Duration = Duration::from_secs(2);
 
@@ -35,7 +37,7 @@ fn nothing_is_lost_and_nothing_repeated_however_often_the_server_is_killed() -> 
     let mut random = StdRng::seed_from_u64(seed);
     let directory = tempfile::tempdir()?;
     let mut server = Server::start(&directory.path().join("data"))?;
-    let target = Target::new(server.command.url());
+    let target = Target::new(server.command.url(), PAUSE_MS_MAX);
     let mut restarts = Vec::new();
     let acknowledged = std::thread::scope(|scope| {
         let clients = Clients::start(scope, &target, CLIENTS, seed);

@@ -7,6 +7,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
+/// Not a command of the domain: events appended as they are.
+const APPEND: &str = "append";
+
 /// One command.
 #[derive(Debug, Clone)]
 pub(crate) struct Command {
@@ -14,6 +17,16 @@ pub(crate) struct Command {
     pub(crate) name: &'static str,
     pub(crate) data: Value,
     pub(crate) key: String,
+}
+
+impl Command {
+    /// Where it is sent to.
+    pub(crate) fn path(&self) -> String {
+        match self.name {
+            APPEND => format!("/v1/streams/{}", self.stream),
+            name => format!("/v1/commands/{}/{name}", self.stream),
+        }
+    }
 }
 
 /// The endless script of one client.
@@ -118,6 +131,14 @@ impl Script {
             45..90 => self.ship(&order, course < 60),
             _ => {}
         }
+        let note = json!({
+            "specversion": "1.0",
+            "id": format!("note-of-{order}"),
+            "source": "clients",
+            "type": "Noted",
+            "data": { "order_id": order, "text": "all said" },
+        });
+        self.say("notes", &self.user(), APPEND, note);
         if self.chance(30) {
             self.say("users", &users[0], "sign-out", json!({}));
         }
