@@ -116,6 +116,9 @@ fn checksum(frame: &[u8]) -> u32 {
 /// Decodes the frame at the beginning of `bytes`: what it says of itself, its block, and how many bytes it took.
 pub fn decode_frame(bytes: &[u8]) -> Result<(FrameMeta, Block, usize), FrameError> {
     let (meta, raw, used) = decode_bytes(bytes)?;
+    if meta.first.get().checked_add(u64::from(meta.count)).is_none() {
+        return Err(FrameError::Malformed("positions that there cannot be"));
+    }
     Ok((meta, Block::new(meta.first, u64::from(meta.count), raw.into()), used))
 }
 

@@ -51,7 +51,10 @@ impl BlockFile {
             detail: format!("{}: {detail}", path.display()),
         };
         let storage = |error: io::Error| LogError::Storage(format!("{}: {error}", path.display()));
-        let file = File::open(path).map_err(storage)?;
+        let file = File::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => damaged("it is missing"),
+            _ => storage(error),
+        })?;
         let len = file.metadata().map_err(storage)?.len();
         if len < (PREFIX_LEN + TRAILER_LEN) as u64 {
             return Err(damaged("it is cut short"));

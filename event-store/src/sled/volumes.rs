@@ -75,13 +75,25 @@ fn storage(error: impl std::fmt::Display) -> LogError {
     LogError::Storage(error.to_string())
 }
 
+/// Opens a volume of sled's. Its last reader, or what sled leaves to its own threads when a log of this process is closed,
+/// may be closing it this moment, which takes a while and holds its lock.
+fn open_written(path: &Path, first: Position, cache_bytes: u64) -> Result<Volume, LogError> {
+    let deadline = Instant::now() + CLOSING_MAX;
+    loop {
+        match Volume::open(path, first, cache_bytes) {
+            Err(LogError::Storage(_)) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            opened => return opened,
+        }
+    }
+}
+
 impl Volumes {
     /// Opens the last volume of the manifest; counts this opening, and removes what a crash left of others.
     pub(super) fn open(dir: &Path, mut manifest: Manifest, cache_bytes: u64) -> Result<Self, LogError> {
         let last = manifest.volumes.last().cloned();
         let last = last.unwrap_or_else(|| VolumeEntry::written(Position::new(1)));
         let path = last.path(dir);
-        let current = Arc::new(Volume::open(&path, last.first, cache_bytes)?);
+        let current = Arc::new(open_written(&path, last.first, cache_bytes)?);
         manifest.boot += 1;
         manifest.clean = false;
         manifest.save(dir).map_err(storage)?;
@@ -197,14 +209,8 @@ impl Volumes {
                 detail: format!("volume {} is missing", path.display()),
             });
         }
-        // Its last reader may be closing it this moment, which takes a while and holds its lock.
-        let deadline = Instant::now() + CLOSING_MAX;
-        loop {
-            match Volume::open(&path, first, self.cache_bytes) {
-                Err(LogError::Storage(_)) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-                opened => return Ok(Stored::written(Arc::new(opened?), path)),
-            }
-        }
+        let volume = open_written(&path, first, self.cache_bytes)?;
+        Ok(Stored::written(Arc::new(volume), path))
     }
 
     /// First positions of all volumes, ascending.

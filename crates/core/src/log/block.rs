@@ -44,7 +44,8 @@ impl Block {
 
     /// Position of the last record; the one before `first` if the block is empty.
     pub fn last(&self) -> Position {
-        Position::new((self.first.get() + self.count).saturating_sub(1))
+        // Saturating, because a caller may make a block of any numbers.
+        Position::new(self.first.get().saturating_add(self.count).saturating_sub(1))
     }
 
     /// How many records it holds.
