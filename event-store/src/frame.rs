@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 /// Length of a frame's header in bytes.
 pub const FRAME_HEADER_LEN: usize = 64;
-const MAGIC: [u8; 4] = *b"ANB\x01";
+pub(crate) const MAGIC: [u8; 4] = *b"ANB\x01";
 const FORMAT: u8 = 1;
 const COMPRESSION_NONE: u8 = 0;
 const COMPRESSION_LZ4: u8 = 1;
@@ -122,8 +122,9 @@ pub fn decode_frame(bytes: &[u8]) -> Result<(FrameMeta, Block, usize), FrameErro
     Ok((meta, Block::new(meta.first, u64::from(meta.count), raw.into()), used))
 }
 
-/// Decodes a frame to its raw bytes.
-pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<(FrameMeta, Vec<u8>, usize), FrameError> {
+/// What the bytes at the beginning of `bytes` say of themselves and how many bytes they take, if they are a frame with
+/// its checksum. Nothing is decompressed.
+pub(crate) fn check_frame(bytes: &[u8]) -> Result<(FrameMeta, usize), FrameError> {
     let header: &[u8; FRAME_HEADER_LEN] = bytes.first_chunk().ok_or(FrameError::Cut {
         have: bytes.len(),
         need: FRAME_HEADER_LEN,
@@ -143,12 +144,24 @@ pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<(FrameMeta, Vec<u8>, usize), 
         have: bytes.len(),
         need: used,
     })?;
-    if checksum(frame) != u32_at(header, CRC_AT) {
+    if checksum(frame) != crc_of(header) {
         return Err(FrameError::Checksum);
     }
-    let stored = &frame[FRAME_HEADER_LEN..];
-    let raw = match header[5] {
-        COMPRESSION_NONE if raw_len == len => stored.to_vec(),
+    Ok((meta_of(header), used))
+}
+
+/// The checksum that a frame's header names.
+pub(crate) fn crc_of(header: &[u8; FRAME_HEADER_LEN]) -> u32 {
+    u32_at(header, CRC_AT)
+}
+
+/// Decodes a frame to its raw bytes.
+pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<(FrameMeta, Vec<u8>, usize), FrameError> {
+    let (meta, used) = check_frame(bytes)?;
+    let raw_len = bytes.first_chunk().map_or(0, |header| u32_at(header, 48) as usize);
+    let stored = &bytes[FRAME_HEADER_LEN..used];
+    let raw = match bytes[5] {
+        COMPRESSION_NONE if raw_len == stored.len() => stored.to_vec(),
         COMPRESSION_LZ4 => {
             lz4_flex::block::decompress(stored, raw_len).map_err(|_| FrameError::Malformed("does not decompress"))?
         }
@@ -157,7 +170,7 @@ pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<(FrameMeta, Vec<u8>, usize), 
     if raw.len() != raw_len {
         return Err(FrameError::Malformed("decompresses to another length"));
     }
-    Ok((meta_of(header), raw, used))
+    Ok((meta, raw, used))
 }
 
 fn meta_of(header: &[u8; FRAME_HEADER_LEN]) -> FrameMeta {

@@ -12,6 +12,7 @@ mod frame;
 mod head;
 mod memory;
 mod metrics;
+mod salvage;
 mod secret;
 mod sled;
 

@@ -11,7 +11,7 @@ use annals_event_store::{LogSettings, MemoryLog, OpenError, SledLog};
 use damage::alter;
 use proptest::prelude::*;
 use std::path::Path;
-use support::{append, event, open, run, small, stream, texts};
+use support::{append, copy_tree, event, open, run, small, stream, texts};
 
 #[test]
 fn a_closed_log_opens_as_it_was_over_many_volumes() {
@@ -140,20 +140,6 @@ fn a_full_queue_says_so_and_a_closed_log_refuses() {
     ));
     log.close();
     assert!(matches!(append(&log, "a/1", &["x"]), Err(AppendError::Closed(_))));
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_tree(&entry.path(), &target);
-        } else if let Err(error) = std::fs::copy(entry.path(), target) {
-            // The index is derived, and its files may go while it is written behind.
-            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
-        }
-    }
 }
 
 /// One step of a random story.

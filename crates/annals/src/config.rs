@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Smallest queue in bytes: the largest append with what describes its events, and room to spare.
 const QUEUE_BYTES_MIN: usize = 2 * APPEND_BYTES_MAX;
@@ -68,6 +69,7 @@ pub(crate) struct LogConfig {
     reserve_bytes: Option<u64>,
     queue_appends_max: Option<usize>,
     queue_bytes_max: Option<usize>,
+    sync_seconds_max: Option<u64>,
 }
 
 impl Config {
@@ -91,11 +93,17 @@ impl LogConfig {
             reserve_bytes,
             queue_appends_max,
             queue_bytes_max,
+            sync_seconds_max,
         } = *self;
         settings.volume_bytes_max = volume_bytes_max.unwrap_or(settings.volume_bytes_max);
         settings.reserve_bytes = reserve_bytes.unwrap_or(settings.reserve_bytes);
         settings.queue_appends_max = queue_appends_max.unwrap_or(settings.queue_appends_max);
         settings.queue_bytes_max = queue_bytes_max.unwrap_or(settings.queue_bytes_max);
+        settings.sync_time_max = sync_seconds_max.map_or(settings.sync_time_max, Duration::from_secs);
+        ensure!(
+            !settings.sync_time_max.is_zero(),
+            "[log] sync_seconds_max = 0 would give up every sync: set it to 1 or more, or leave it out"
+        );
         ensure!(
             settings.queue_appends_max >= 1,
             "[log] queue_appends_max = {} lets no append in: set it to 1 or more, or leave it out",

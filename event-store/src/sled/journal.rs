@@ -108,6 +108,8 @@ pub(super) fn recover(dir: &Path, epoch: Epoch) -> io::Result<Vec<Block>> {
     for path in paths(dir) {
         runs.push(match File::open(&path) {
             Ok(mut file) => {
+                // What is about to be built on must not go away in a power cut that follows the crash.
+                file.sync_data()?;
                 let mut bytes = Vec::new();
                 file.read_to_end(&mut bytes)?;
                 read_run(&bytes, epoch)

@@ -22,6 +22,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+/// How often closing looks whether the writer has ended.
+const CLOSE_POLL: Duration = Duration::from_millis(1);
+
 /// A log on sled. Closed when dropped; [`SledLog::close`] says when that is done.
 pub struct SledLog {
     pub(super) shared: Arc<Shared>,
@@ -49,7 +52,12 @@ impl SledLog {
     pub fn close(&self) {
         self.shared.queue.close("the log is shutting down");
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
+        let Some(writer) = writer else { return };
+        // A writer that waits for a disk that does not answer may never end.
+        while !writer.is_finished() && !self.shared.syncs.given_up() {
+            std::thread::sleep(CLOSE_POLL);
+        }
+        if writer.is_finished() {
             // A writer that panicked has said so in the log's fatal state.
             let _ = writer.join();
         }

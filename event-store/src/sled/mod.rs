@@ -5,6 +5,7 @@
 mod answers;
 mod blocks;
 mod counters;
+mod examine;
 mod group;
 mod index;
 mod indexer;
@@ -14,6 +15,7 @@ mod manifest;
 mod open;
 mod queue;
 mod recent;
+mod recover;
 mod seal;
 mod settings;
 mod shared;
@@ -24,6 +26,7 @@ mod tail;
 mod verify;
 mod volume;
 mod volumes;
+mod watchdog;
 mod writer;
 
 pub use log::SledLog;

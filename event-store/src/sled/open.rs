@@ -8,12 +8,14 @@ use super::journal::{self, Journal};
 use super::manifest::Manifest;
 use super::queue::Queue;
 use super::recent::Recent;
+use super::recover;
 use super::settings::{LogSettings, OpenError};
 use super::shared::{BlockWeight, HEADS_MAX, Shared};
 use super::storer;
 use super::tail::Tail;
 use super::volume::{Volume, key};
 use super::volumes::Volumes;
+use super::watchdog::Syncs;
 use super::writer;
 use crate::data_dir::DataDir;
 use crate::head::DurableHead;
@@ -30,11 +32,20 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>,
     let log_path = dir.log_path();
     let (manifest, secret) = Manifest::open(&log_path)?;
     let (epoch, starts, was_clean) = (manifest.epoch, manifest.volumes.clone(), manifest.clean);
+    let groups = if was_clean {
+        Vec::new()
+    } else {
+        journal::recover(&log_path, epoch).map_err(|error| OpenError::storage(&log_path, error))?
+    };
+    let examined = recover::before_open(&log_path, &manifest, groups.first().map(Block::first))?;
     let volumes = Volumes::open(&log_path, manifest, settings.volume_cache_bytes)?;
-    let (mut head, mut last_recorded) = find_head(&volumes, epoch)?;
-    if !was_clean {
-        let groups = journal::recover(&log_path, epoch).map_err(|error| OpenError::storage(&log_path, error))?;
-        (head, last_recorded) = store_groups(&volumes, &groups, epoch, (head, last_recorded), &settings)?;
+    if let Some(examined) = &examined {
+        recover::insert_rescued(&log_path, examined, &volumes.current())?;
+    }
+    let stored = find_head(&volumes, epoch)?;
+    let (head, last_recorded) = store_groups(&volumes, &groups, epoch, stored, &settings)?;
+    if let Some(examined) = &examined {
+        examined.check_head(head)?;
     }
     if !was_clean && head > Position::ZERO {
         tracing::info!(
@@ -60,6 +71,7 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>,
         recent: Recent::new(head, settings.store_bytes),
         queue: Queue::new(settings.queue_appends_max, settings.queue_bytes_max),
         counters: Counters::default(),
+        syncs: Syncs::default(),
         fatal: OnceLock::new(),
         settings,
     });
@@ -80,7 +92,9 @@ fn find_head(volumes: &Volumes, epoch: Epoch) -> Result<(Position, i64), OpenErr
     while let Some(key_bytes) = current.last_key()? {
         let first = Position::new(key_bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)));
         let incomplete_parts = key_bytes.len() > 8 || current.block_at(first).is_err();
-        if incomplete_parts && drop_torn_parts(&current, first, &key_bytes)? {
+        if incomplete_parts && current.is_torn(first)? {
+            // One part at a time, until the block before it is the last.
+            current.remove(&key_bytes)?;
             dropped = true;
             continue;
         }
@@ -144,7 +158,7 @@ fn store_groups(
         next = group.last().next();
     }
     let stored = blocks.take(true);
-    storer::store(volumes, &blocks, &stored, settings.volume_bytes_max)?;
+    storer::store(volumes, &blocks, &stored, settings.volume_bytes_max, &|| ())?;
     let (whole, recorded) = whole_appends(last)?;
     tracing::info!(
         from = head.next().get(),
@@ -152,20 +166,6 @@ fn store_groups(
         "stored what the journal held"
     );
     Ok((whole, recorded))
-}
-
-/// Removes the parts of a record whose parts are not all there; false if they are, so that something else is wrong.
-fn drop_torn_parts(volume: &Volume, first: Position, last_key: &[u8]) -> Result<bool, OpenError> {
-    let torn = match volume.block_at(first) {
-        // Parts whose beginning was dropped before them.
-        Ok(None) => last_key.len() > 8,
-        Err(LogError::Damaged { ref detail, .. }) => detail.contains("is missing"),
-        _ => false,
-    };
-    if torn {
-        volume.remove(last_key)?;
-    }
-    Ok(torn)
 }
 
 /// The last position of a block at which an append ends (the one before the block if none does), with its time.

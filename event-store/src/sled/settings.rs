@@ -3,6 +3,7 @@
 use crate::data_dir::DataDirError;
 use annals_core::Position;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Settings of the log; the defaults are for a server of its own.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct LogSettings {
     /// How many bytes of records gather in the journal before they are stored in a volume; 0 stores each group at once,
     /// as a block of its own.
     pub store_bytes: usize,
+    /// How long a sync may take before the log counts as failed: appends in flight are then answered "outcome unknown".
+    pub sync_time_max: Duration,
     /// How many events may be in memory before the stream index is written.
     pub index_tail_max: usize,
     /// Size of the cache of decompressed blocks, bytes.
@@ -41,6 +44,7 @@ impl Default for LogSettings {
             queue_bytes_max: 32 << 20,
             journal_bytes: 4 << 20,
             store_bytes: 1 << 20,
+            sync_time_max: Duration::from_secs(30),
             index_tail_max: 64 * 1024,
             block_cache_bytes: 32 << 20,
             volume_cache_bytes: 16 << 20,
@@ -58,7 +62,9 @@ pub enum OpenError {
     #[error(transparent)]
     Dir(#[from] DataDirError),
     /// What is stored is not what was written.
-    #[error("the log is damaged at position {position}: {detail}; restore a backup")]
+    #[error(
+        "the log is damaged at position {position}: {detail}; run `annals salvage --to NEW_DIR` to bring back what is there, or restore a backup"
+    )]
     Damaged {
         /// The first position that is lost or cannot be trusted.
         position: Position,

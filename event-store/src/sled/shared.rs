@@ -7,6 +7,7 @@ use super::recent::Recent;
 use super::settings::LogSettings;
 use super::tail::{Run, Tail, appended_hash, command_hash, id_hash};
 use super::volumes::Volumes;
+use super::watchdog::Syncs;
 use crate::event_ids::millis_of;
 use crate::head::DurableHead;
 use crate::secret::LogSecret;
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     pub(super) recent: Recent,
     pub(super) queue: Queue,
     pub(super) counters: Counters,
+    pub(super) syncs: Syncs,
     pub(super) fatal: OnceLock<String>,
 }
 

@@ -4,6 +4,7 @@
 use super::blocks::GroupBlocks;
 use super::shared::Shared;
 use super::volumes::Volumes;
+use super::watchdog::Place;
 use annals_core::{Block, LogError, Position};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -39,23 +40,30 @@ fn run(shared: &Shared, stored: Position) -> Result<(), LogError> {
         }
         full.append(&mut blocks.take(task.all));
         if let Some(last) = full.last().map(Block::last) {
-            store(&shared.volumes, &blocks, &full, shared.settings.volume_bytes_max)?;
+            let volume_bytes_max = shared.settings.volume_bytes_max;
+            shared.syncs.run(Place::Volume, None, || {
+                let moved_on = || shared.syncs.moved_on(Place::Volume);
+                store(&shared.volumes, &blocks, &full, volume_bytes_max, &moved_on)
+            })?;
             shared.recent.advance(last);
         }
     }
     Ok(())
 }
 
-/// Puts blocks into the current volume, syncs them, and rolls on to the next volume when it is full.
+/// Puts blocks into the current volume, syncs them, and rolls on to the next volume when it is full. `moved_on` is told
+/// before each block: what takes long between two of them is the disk.
 pub(super) fn store(
     volumes: &Volumes,
     group: &GroupBlocks,
     blocks: &[Block],
     volume_bytes_max: u64,
+    moved_on: &dyn Fn(),
 ) -> Result<(), LogError> {
     let (epoch, boot) = group.epoch_and_boot();
     let mut unsynced = 0;
     for block in blocks {
+        moved_on();
         let volume = volumes.current();
         for (key, frame) in GroupBlocks::frames(block, epoch, boot) {
             unsynced += frame.len();

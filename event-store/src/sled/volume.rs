@@ -95,7 +95,7 @@ fn sync_files(path: &Path) -> io::Result<()> {
 
 impl Volume {
     /// Opens the volume, creating it if it is not there. sled panics on most damaged files: that is damage, too.
-    pub(super) fn open(path: &Path, first: Position, cache_bytes: u64) -> Result<Self, LogError> {
+    pub(super) fn look(path: &Path, first: Position, cache_bytes: u64) -> Result<Self, LogError> {
         if !path.exists() {
             create(path).map_err(|error| LogError::Storage(format!("{}: {error}", path.display())))?;
         }
@@ -103,7 +103,7 @@ impl Volume {
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
         let db = match opened {
             Ok(Ok(db)) => db,
-            Ok(Err(error @ sled::Error::Io(_))) => {
+            Ok(Err(error)) if is_environment(&error) => {
                 return Err(LogError::Storage(format!("{}: {error}", path.display())));
             }
             // Whatever else sled says of a directory that it wrote itself: it is not what was written.
@@ -114,7 +114,8 @@ impl Volume {
                 ));
             }
         };
-        let file = File::open(path.join("db")).map_err(|error| LogError::Storage(error.to_string()))?;
+        let file =
+            File::open(path.join("db")).map_err(|error| LogError::Storage(format!("{}: {error}", path.display())))?;
         let volume = Self {
             first,
             path: path.to_owned(),
@@ -122,6 +123,12 @@ impl Volume {
             file,
         };
         volume.refuse_blobs()?;
+        Ok(volume)
+    }
+
+    /// As [`Volume::look`], and what is there is durable afterwards.
+    pub(super) fn open(path: &Path, first: Position, cache_bytes: u64) -> Result<Self, LogError> {
+        let volume = Self::look(path, first, cache_bytes)?;
         // What a killed process left unsynced is read as if it were durable: from here on it is.
         sync_files(path).map_err(|error| LogError::Storage(format!("{}: {error}", path.display())))?;
         Ok(volume)
@@ -133,9 +140,22 @@ impl Volume {
         match blobs.ok().and_then(|mut entries| entries.next()) {
             None => Ok(()),
             Some(_) => Err(LogError::Storage(format!(
-                "{} holds files that cannot be trusted",
+                "{} holds files that the storage engine neither syncs nor misses, so the volume cannot be trusted: run \
+                 `annals salvage --to NEW_DIR` to see what is there, or restore a backup",
                 self.path.join("blobs").display()
             ))),
+        }
+    }
+
+    /// What an error of sled means here: trouble with the system, or files that are not what was written.
+    fn failed(&self, error: &sled::Error) -> LogError {
+        if is_environment(error) {
+            LogError::Storage(error.to_string())
+        } else {
+            damaged(
+                self.first,
+                format!("the files of volume {} are damaged: {error}", self.path.display()),
+            )
         }
     }
 
@@ -153,13 +173,27 @@ impl Volume {
             .map_err(|error| LogError::Storage(error.to_string()))
     }
 
+    /// Removes all blocks that begin after a position, and syncs.
+    pub(super) fn remove_after(&self, position: Position) -> Result<(), LogError> {
+        for found in self.db.range(key(position.next())..).keys() {
+            self.remove(&found.map_err(|error| self.failed(&error))?)?;
+        }
+        self.sync()
+    }
+
     /// Everything inserted so far survives a power cut when this returns. sled's flush alone does not reach the disk's
     /// cache, nor the file's metadata.
     pub(super) fn sync(&self) -> Result<(), LogError> {
         self.db.flush().map_err(|error| LogError::Storage(error.to_string()))?;
         self.file
             .sync_data()
-            .map_err(|error| LogError::Storage(error.to_string()))
+            .map_err(|error| LogError::Storage(error.to_string()))?;
+        self.refuse_blobs()
+    }
+
+    /// Its directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Size of its file in bytes.
@@ -180,7 +214,7 @@ impl Volume {
         let found = self
             .db
             .get_lt(key(position.next()))
-            .map_err(|error| LogError::Storage(error.to_string()))?;
+            .map_err(|error| self.failed(&error))?;
         Ok(found.map(|(key, _)| position_of(&key)))
     }
 
@@ -203,13 +237,35 @@ impl Volume {
             .transpose();
         found
             .map(|found| found.map(|(key, _)| position_of(&key)))
-            .map_err(|error| LogError::Storage(error.to_string()))
+            .map_err(|error| self.failed(&error))
     }
 
     /// Last key; `None` for an empty volume.
     pub(super) fn last_key(&self) -> Result<Option<Vec<u8>>, LogError> {
-        let last = self.db.last().map_err(|error| LogError::Storage(error.to_string()))?;
+        let last = self.db.last().map_err(|error| self.failed(&error))?;
         Ok(last.map(|(key, _)| key.to_vec()))
+    }
+
+    /// Whether further parts of the record at `first` stand here without its beginning, or its beginning without all
+    /// of them.
+    pub(super) fn is_torn(&self, first: Position) -> Result<bool, LogError> {
+        let get = |key: &[u8]| self.db.get(key).map_err(|error| self.failed(&error));
+        let Some(value) = get(&key(first))? else {
+            return Ok(true);
+        };
+        let parts = frame::check_frame(&value).map_or(1, |(meta, _)| meta.parts);
+        for part in 1..parts {
+            if get(&part_key(first, part))?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Keys and frames as they are stored, in the order of the keys; nothing is checked.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), LogError>> {
+        let entries = self.db.iter();
+        entries.map(|entry| entry.map_err(|error| self.failed(&error)))
     }
 
     /// The block whose first key this is, checked against it.
@@ -233,6 +289,11 @@ impl Volume {
         }
         Ok(frame::join(first, &parts))
     }
+}
+
+/// Errors that the system raised. A file that ends too early is damaged, and no fault of the system.
+fn is_environment(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.kind() != std::io::ErrorKind::UnexpectedEof)
 }
 
 fn checked(first: Position, value: &[u8]) -> Result<(FrameMeta, Vec<u8>), LogError> {

@@ -8,12 +8,14 @@ use super::indexer::Indexer;
 use super::journal::Journal;
 use super::queue::Queued;
 use super::shared::Shared;
+use super::watchdog::{LOOK, Place};
 use crate::admission::{Admission, Known, Stamp, admit, encode};
 use crate::clock::LogClock;
 use crate::event_ids::EventIds;
 use annals_core::{AppendError, Appended, EventId, LogError, Position, Record, StreamHead, StreamId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -31,6 +33,8 @@ pub(super) struct Writer {
     ids: EventIds,
     boot: u64,
     answers: Answers,
+    /// Ends the watchdog when it is dropped.
+    _watched: SyncSender<()>,
 }
 
 /// What the writer sees: everything, also what is not durable yet.
@@ -64,6 +68,14 @@ pub(super) fn start(
 ) -> std::io::Result<JoinHandle<()>> {
     let boot = shared.volumes.boot();
     let clock = LogClock::new(last_recorded);
+    let (watched, stop) = sync_channel(0);
+    let watching = Arc::clone(&shared);
+    std::thread::Builder::new()
+        .name("annals-watchdog".into())
+        .spawn(move || {
+            let max = watching.settings.sync_time_max;
+            watching.syncs.watch(max, LOOK, &stop, |why| watching.fail(why));
+        })?;
     let mut writer = Writer {
         shared,
         indexer,
@@ -73,6 +85,7 @@ pub(super) fn start(
         ids: EventIds::new(),
         boot,
         answers: Answers::default(),
+        _watched: watched,
     };
     std::thread::Builder::new()
         .name("annals-writer".into())
@@ -247,9 +260,12 @@ impl Writer {
             return Err(storage("what it holds cannot be stored in the volumes".into()));
         }
         let begin = Instant::now();
-        self.journal
-            .append(&frame, last)
-            .map_err(|error| storage(error.to_string()))?;
+        let (journal, answers) = (&mut self.journal, &mut self.answers);
+        let written = self
+            .shared
+            .syncs
+            .run(Place::Journal, Some(answers), || journal.append(&frame, last));
+        written.map_err(|error| storage(error.to_string()))?;
         self.shared.counters.synced(frame.len(), begin.elapsed());
         self.shared.recent.push(block);
         self.shared.head.advance(last);

@@ -28,6 +28,7 @@ annals.toml, every key may be left out, options win over it:
   reserve_bytes = 67108864        free space below which appends are refused
   queue_appends_max = 8192        appends that may wait, at least 1
   queue_bytes_max = 33554432      bytes of appends that may wait, at least 2097152
+  sync_seconds_max = 30           time after which a sync counts as failed, and the server ends
   [commands]
   cached_states_max = 131072      states of streams kept in memory
   cached_state_bytes_max = 67108864  bytes of them
