@@ -21,3 +21,5 @@ pub use frame::{FRAME_HEADER_LEN, FrameError, FrameMeta, decode_frame, encode_fr
 pub use memory::MemoryLog;
 pub use metrics::{CacheMetrics, LogMetrics};
 pub use sled::{LogSettings, OpenError, SledLog, SledSnapshots, VerifyProblem, VerifyProgress, VerifyReport};
+#[doc(hidden)]
+pub use sled::{alter_index, decode_index_block};

@@ -7,7 +7,7 @@ mod damage;
 mod support;
 
 use annals_core::*;
-use annals_event_store::{LogSettings, MemoryLog, OpenError, SledLog};
+use annals_event_store::{LogSettings, MemoryLog, OpenError, SledLog, alter_index};
 use damage::alter;
 use proptest::prelude::*;
 use std::path::Path;
@@ -396,23 +396,119 @@ fn an_altered_a_missing_and_a_swapped_block_are_named() {
     assert_eq!(problems(cut.path()), [119], "the index knows that there was more");
 }
 
+/// Told key and positions of an entry of the index, says what stands there afterwards.
+type Lie = fn(&[u8], &[u64]) -> Option<Vec<u64>>;
+
 #[test]
 fn an_index_that_lies_is_named() {
-    let lying = written();
-    alter(lying.path(), "index", |db| {
-        let (chunk, positions) = db.scan_prefix(b"sa/2\0").next().unwrap().unwrap();
+    // Its checksums hold: what is found is what it says.
+    let lie = |change: Lie| {
+        let lying = written();
+        assert!(alter_index(&lying.path().join("index"), &mut { change }).unwrap() > 0);
+        problems(lying.path())
+    };
+    let moved = lie(|key, positions| {
         let mut positions = positions.to_vec();
-        positions[1] += 1;
-        db.insert(chunk, positions).unwrap();
+        if key == b"sa/2" {
+            let last = positions.len() - 1;
+            positions[last] += 1;
+        }
+        Some(positions)
     });
-    assert!(!problems(lying.path()).is_empty());
+    assert!(!moved.is_empty());
+    let short = lie(|key, positions| (key != b"sa/2").then(|| positions.to_vec()));
+    assert!(!short.is_empty());
+}
 
-    let short = written();
-    alter(short.path(), "index", |db| {
-        let (chunk, _) = db.scan_prefix(b"sa/2\0").next().unwrap().unwrap();
-        db.remove(chunk).unwrap();
-    });
-    assert!(!problems(short.path()).is_empty());
+/// Flips a byte in the middle of each run of the index.
+fn flip_runs(dir: &Path, at: impl Fn(usize) -> usize) {
+    let runs = std::fs::read_dir(dir.join("index"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let runs: Vec<_> = runs
+        .filter(|path| path.extension().is_some_and(|extension| extension == "run"))
+        .collect();
+    assert!(!runs.is_empty());
+    for path in runs {
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = at(bytes.len());
+        bytes[at] ^= 0x10;
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_block_of_the_index_is_an_error_that_names_the_remedy() {
+    let dir = written();
+    flip_runs(dir.path(), |_| 40);
+    let (log, _held) = open(dir.path(), small());
+    let error = log
+        .read_stream(&stream("a/2"), Version::new(1), Direction::Forward, 100)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("delete the index directory to rebuild it"),
+        "{error}"
+    );
+    let problems = log.verify(&mut |_| ()).unwrap().problems;
+    assert!(
+        problems.iter().any(|problem| problem.what.contains("the index: run")),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn an_index_whose_footer_or_manifest_is_damaged_is_built_anew() {
+    let dir = written();
+    flip_runs(dir.path(), |len| len - 20);
+    assert_eq!(problems(dir.path()), [0; 0]);
+    let manifest = dir.path().join("index/manifest");
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    bytes[9] ^= 1;
+    std::fs::write(&manifest, bytes).unwrap();
+    assert_eq!(problems(dir.path()), [0; 0]);
+    std::fs::remove_file(&manifest).unwrap();
+    assert_eq!(problems(dir.path()), [0; 0]);
+}
+
+#[test]
+fn an_index_of_the_first_layout_is_replaced() {
+    let dir = written();
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    // What an earlier version left there: a database.
+    alter(dir.path(), "index", |db| drop(db.insert(b"c", b"\x01").unwrap()));
+    assert_eq!(problems(dir.path()), [0; 0]);
+    assert!(!dir.path().join("index/db").exists());
+}
+
+#[test]
+fn commands_and_ids_are_found_when_only_the_index_knows_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, held) = open(dir.path(), small());
+    let mut firsts = Vec::new();
+    for number in 0..150u8 {
+        let name = number.to_string();
+        let mut append = to_append(number % 3, 2, None, None, None);
+        append.command = Some(CommandKey {
+            key: name.clone(),
+            fingerprint: [1; 16],
+        });
+        append.events[1].id = Some(EventId::parse(&format!("id-{}", number / 2)).unwrap());
+        firsts.push((
+            append.stream.clone(),
+            run(log.append(append)).unwrap().events[0].position,
+        ));
+    }
+    drop((log, held));
+    let (log, _held) = open(dir.path(), small());
+    for (number, (stream, position)) in firsts.iter().enumerate() {
+        assert_eq!(log.find_command(stream, &number.to_string()).unwrap(), Some(*position));
+        let other = StreamId::new("a", "other").unwrap();
+        assert_eq!(log.find_command(&other, &number.to_string()).unwrap(), None);
+        // Each id came twice: the first event that has it is the one.
+        let id = EventId::parse(&format!("id-{}", number / 2)).unwrap();
+        assert_eq!(log.find_event(&id).unwrap(), Some(firsts[number / 2 * 2].1.next()));
+    }
+    assert!(log.verify(&mut |_| ()).unwrap().problems.is_empty());
 }
 
 #[test]

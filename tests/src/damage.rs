@@ -8,23 +8,8 @@ use anyhow::{Context, Result, ensure};
 /// Length of the checksum at the beginning of every value of a view.
 const CRC_LEN: usize = 4;
 
-/// Databases of a data directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Database {
-    /// The blocks of the first volume of the log.
-    Log,
-    /// The index of the log.
-    Index,
-}
-
-impl Database {
-    fn place(self) -> (&'static str, usize) {
-        match self {
-            Self::Log => ("log/00000000000000000001", 8 << 20),
-            Self::Index => ("index", 2 << 20),
-        }
-    }
-}
+/// The blocks of the first volume of the log.
+const VOLUME: &str = "log/00000000000000000001";
 
 fn open(path: &Path, segment_bytes: usize) -> Result<sled::Db> {
     ensure!(path.is_dir(), "there is no database at {}", path.display());
@@ -35,19 +20,14 @@ fn open(path: &Path, segment_bytes: usize) -> Result<sled::Db> {
     config.open().with_context(|| path.display().to_string())
 }
 
-/// Changes values of a database: told key and value of each, `change` says what stands there afterwards (`None`:
+/// Changes blocks of the log's first volume: told key and value of each, `change` says what stands there afterwards (`None`:
 /// nothing). Returns how many changed.
 ///
 /// # Errors
 ///
 /// When the database is not there or cannot be written.
-pub fn change(
-    data: &Path,
-    database: Database,
-    mut change: impl FnMut(&[u8], &[u8]) -> Option<Vec<u8>>,
-) -> Result<usize> {
-    let (name, segment_bytes) = database.place();
-    let db = open(&data.join(name), segment_bytes)?;
+pub fn change(data: &Path, mut change: impl FnMut(&[u8], &[u8]) -> Option<Vec<u8>>) -> Result<usize> {
+    let db = open(&data.join(VOLUME), 8 << 20)?;
     let entries: Vec<_> = db.iter().collect::<Result<_, _>>()?;
     let mut changed = 0;
     for (key, value) in entries {
@@ -62,6 +42,16 @@ pub fn change(
     Ok(changed)
 }
 
+/// Makes the index of a log lie, its checksums intact: told key and positions of each entry, `change` says what stands
+/// there afterwards (`None`: nothing). Returns how many changed.
+///
+/// # Errors
+///
+/// When there is no index, or it cannot be written.
+pub fn lie(data: &Path, mut change: impl FnMut(&[u8], &[u64]) -> Option<Vec<u64>>) -> Result<usize> {
+    Ok(annals_event_store::alter_index(&data.join("index"), &mut change)?)
+}
+
 /// Positions at which the blocks of the log's first volume begin.
 ///
 /// # Errors
@@ -69,7 +59,7 @@ pub fn change(
 /// As [`change`].
 pub fn blocks(data: &Path) -> Result<Vec<u64>> {
     let mut positions = Vec::new();
-    change(data, Database::Log, |key, value| {
+    change(data, |key, value| {
         if let Ok(position) = <[u8; 8]>::try_from(key) {
             positions.push(u64::from_be_bytes(position));
         }

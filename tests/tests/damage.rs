@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use annals_tests::damage::{Database, blocks, change};
+use annals_tests::damage::{blocks, change, lie};
 use annals_tests::fixture::{copy, demo, verb};
 use annals_tests::server::Server;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 type Damage = fn(&Path, [u64; 2]) -> Result<usize>;
-type Lie = fn(&[u8], &[u8]) -> Option<Vec<u8>>;
+type Lie = fn(&[u8], &[u64]) -> Option<Vec<u64>>;
 
 /// A log, and the positions of two of its blocks that are neither the first nor the last.
 fn written(data: &Path) -> Result<[u64; 2]> {
@@ -48,11 +48,11 @@ fn an_untouched_log_holds() -> Result<()> {
     ensure!(positions(&lines).is_empty(), "{lines:?}");
     // Opened by the tool that damages, and changed in nothing: the tool is not what is found.
     ensure!(
-        change(&data, Database::Log, |_, value| Some(value.to_vec()))? == 0,
+        change(&data, |_, value| Some(value.to_vec()))? == 0,
         "the tool changed something"
     );
     ensure!(
-        change(&data, Database::Index, |_, value| Some(value.to_vec()))? == 0,
+        lie(&data, |_, value| Some(value.to_vec()))? == 0,
         "the tool changed something"
     );
     verified(&data, 0)?;
@@ -90,7 +90,7 @@ fn damage_to_the_log_is_named_by_its_position() -> Result<()> {
 }
 
 fn alter(data: &Path, [at, _]: [u64; 2]) -> Result<usize> {
-    change(data, Database::Log, |key, value| {
+    change(data, |key, value| {
         let mut value = value.to_vec();
         if key == at.to_be_bytes() {
             let middle = value.len() / 2;
@@ -101,20 +101,18 @@ fn alter(data: &Path, [at, _]: [u64; 2]) -> Result<usize> {
 }
 
 fn remove(data: &Path, [at, _]: [u64; 2]) -> Result<usize> {
-    change(data, Database::Log, |key, value| {
-        (key != at.to_be_bytes()).then(|| value.to_vec())
-    })
+    change(data, |key, value| (key != at.to_be_bytes()).then(|| value.to_vec()))
 }
 
 fn swap(data: &Path, places: [u64; 2]) -> Result<usize> {
     let mut stored = Vec::new();
-    change(data, Database::Log, |key, value| {
+    change(data, |key, value| {
         if places.iter().any(|place| key == place.to_be_bytes()) {
             stored.push(value.to_vec());
         }
         Some(value.to_vec())
     })?;
-    change(data, Database::Log, |key, value| {
+    change(data, |key, value| {
         let at = places.iter().position(|place| key == place.to_be_bytes());
         at.map_or_else(|| Some(value.to_vec()), |at| stored.get(1 - at).cloned())
     })
@@ -145,12 +143,12 @@ fn an_index_that_lies_is_named() -> Result<()> {
         ("no-command", no_command),
         ("another-command", another_command),
     ];
-    for (kind, lie) in lies {
+    for (kind, told) in lies {
         let data = directory.path().join(kind);
         copy(&whole, &data)?;
         let mut done = false;
-        let told = change(&data, Database::Index, |key, value| {
-            let lied = if done { Some(value.to_vec()) } else { lie(key, value) };
+        let told = lie(&data, |key, value| {
+            let lied = if done { Some(value.to_vec()) } else { told(key, value) };
             done |= lied.as_deref() != Some(value);
             lied
         })?;
@@ -168,27 +166,27 @@ fn an_index_that_lies_is_named() -> Result<()> {
     Ok(())
 }
 
-/// The first event of a stream is said to be one position further on.
-fn another_position(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
-    let mut value = value.to_vec();
-    if key.starts_with(b"sorders/") {
-        value[0] ^= 1;
+/// An event of a stream is said to be one position further on.
+fn another_position(key: &[u8], positions: &[u64]) -> Option<Vec<u64>> {
+    Some(moved(key.starts_with(b"sorders/"), positions))
+}
+
+fn moved(really: bool, positions: &[u64]) -> Vec<u64> {
+    let mut positions = positions.to_vec();
+    if let Some(last) = positions.last_mut().filter(|_| really) {
+        *last += 1;
     }
-    Some(value)
+    positions
 }
 
-fn no_such_stream(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
-    (!key.starts_with(b"sorders/")).then(|| value.to_vec())
+fn no_such_stream(key: &[u8], positions: &[u64]) -> Option<Vec<u64>> {
+    (!key.starts_with(b"sorders/")).then(|| positions.to_vec())
 }
 
-fn no_command(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
-    (!key.starts_with(b"k")).then(|| value.to_vec())
+fn no_command(key: &[u8], positions: &[u64]) -> Option<Vec<u64>> {
+    (!key.starts_with(b"k")).then(|| positions.to_vec())
 }
 
-fn another_command(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
-    let mut value = value.to_vec();
-    if key.starts_with(b"k") {
-        value[7] ^= 1;
-    }
-    Some(value)
+fn another_command(key: &[u8], positions: &[u64]) -> Option<Vec<u64>> {
+    Some(moved(key.starts_with(b"k"), positions))
 }

@@ -1,10 +1,11 @@
-//! Writes frozen generations of the tail to the index, on a thread of its own so that appends do not wait for it.
+//! Writes frozen generations of the tail to the index, and merges its runs, each on a thread of its own: appends do not
+//! wait for generations, and generations do not wait for merges.
 
-use super::index::Index;
+use super::generation::Generation;
 use super::shared::Shared;
-use super::tail::Generation;
 use annals_core::{LogError, Position};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -14,17 +15,27 @@ type Work = (Arc<Generation>, Position);
 pub(super) struct Indexer {
     work: Option<SyncSender<Work>>,
     thread: Option<JoinHandle<()>>,
+    merger: Option<JoinHandle<()>>,
+    stop_merging: Arc<AtomicBool>,
 }
 
 impl Indexer {
     pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<Self> {
         let (work, queue) = sync_channel(1);
+        let (written, wake) = sync_channel(1);
+        let stop_merging = Arc::new(AtomicBool::new(false));
+        let merger = std::thread::Builder::new().name("annals-merger".into()).spawn({
+            let (shared, stop) = (shared.clone(), stop_merging.clone());
+            move || merge(&shared, &wake, &stop)
+        })?;
         let thread = std::thread::Builder::new()
             .name("annals-indexer".into())
-            .spawn(move || run(&shared, &queue))?;
+            .spawn(move || run(&shared, &queue, &written))?;
         Ok(Self {
             work: Some(work),
             thread: Some(thread),
+            merger: Some(merger),
+            stop_merging,
         })
     }
 
@@ -36,44 +47,49 @@ impl Indexer {
         }
     }
 
-    /// Waits until everything handed over is written.
+    /// Waits until everything handed over is written. Merges that are not done are done another time.
     pub(super) fn finish(&mut self) {
         self.work = None;
-        if let Some(thread) = self.thread.take() {
+        self.stop_merging.store(true, Ordering::Relaxed);
+        for thread in [self.thread.take(), self.merger.take()].into_iter().flatten() {
             let _ = thread.join();
         }
     }
 }
 
-fn run(shared: &Shared, queue: &Receiver<Work>) {
+fn run(shared: &Shared, queue: &Receiver<Work>, written: &SyncSender<()>) {
     while let Ok((generation, position)) = queue.recv() {
-        if let Err(error) = write(&shared.index, shared, &generation, position) {
+        if let Err(error) = write(shared, &generation, position) {
             // The log is whole; only the index cannot be kept. Appends stop, because the tail would grow without bound.
-            tracing::error!(%error, "the stream index cannot be written, appends stop");
+            tracing::error!(%error, "the index cannot be written, appends stop");
             shared.fail(&error.to_string());
+            return shared.tail.abandon();
         }
         shared.tail.thaw();
+        // A merger that is at work looks again by itself.
+        let _ = written.try_send(());
     }
 }
 
-pub(super) fn write(
-    index: &Index,
-    shared: &Shared,
-    generation: &Generation,
-    position: Position,
-) -> Result<(), LogError> {
-    index.write(generation, shared.epoch, position)?;
-    for (stream, run) in &generation.streams {
-        if let Some(position) = run.positions.last() {
-            let version = run.first.plus(run.positions.len() as u64 - 1);
-            shared.heads.insert(
-                stream.clone(),
-                annals_core::StreamHead {
-                    version,
-                    position: *position,
-                },
-            );
+/// Merges what is due after each generation, beginning with what an earlier process left.
+fn merge(shared: &Shared, wake: &Receiver<()>, stop: &AtomicBool) {
+    loop {
+        match shared.index.merge_once(stop) {
+            Ok(true) => continue,
+            Ok(false) => (),
+            // Look-ups ask more runs meanwhile; the index says so when there are too many.
+            Err(error) => tracing::warn!(%error, "runs of the index cannot be merged now; tried again later"),
         }
+        if wake.recv().is_err() {
+            return;
+        }
+    }
+}
+
+pub(super) fn write(shared: &Shared, generation: &Generation, position: Position) -> Result<(), LogError> {
+    shared.index.write(generation, shared.epoch, position)?;
+    for (stream, head) in generation.heads() {
+        shared.heads.insert(stream.into(), head);
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::head::DurableHead;
 use annals_core::{Block, Epoch, LogError, Position};
 use quick_cache::sync::Cache;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -54,7 +55,7 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>,
             "the log was not closed in order; its end was checked"
         );
     }
-    let index = open_index(&dir.index_path(), epoch, head, settings.volume_cache_bytes)?;
+    let index = open_index(&dir.index_path(), epoch, head, settings.index_cache_bytes)?;
     let name = dir.name().to_owned();
     let shared = Arc::new(Shared {
         own_source: format!("annals/{name}"),
@@ -221,8 +222,9 @@ fn open_index(path: &Path, epoch: Epoch, head: Position, cache_bytes: u64) -> Re
             return Ok(index);
         }
         Ok((None, index)) if head == Position::ZERO => return Ok(index),
-        Ok((checkpoint, _)) => tracing::warn!(?checkpoint, "the stream index is of another log; it is built anew"),
-        Err(error) => tracing::warn!(%error, "the stream index cannot be used; it is built anew"),
+        Ok((None, _)) => tracing::warn!("there is no index; it is built anew"),
+        Ok((checkpoint, _)) => tracing::warn!(?checkpoint, "the index is of another log; it is built anew"),
+        Err(error) => tracing::warn!(%error, "the index cannot be used; it is built anew"),
     }
     if path.exists() {
         std::fs::remove_dir_all(path).map_err(|error| OpenError::storage(path, error))?;
@@ -248,8 +250,9 @@ fn catch_up(shared: &Shared) -> Result<(), OpenError> {
         }
         let long = shared.tail.len() >= shared.settings.index_tail_max;
         if let Some(generation) = long.then(|| shared.tail.freeze()).flatten() {
-            indexer::write(&shared.index, shared, &generation, after)?;
+            indexer::write(shared, &generation, after)?;
             shared.tail.thaw();
+            while shared.index.merge_once(&AtomicBool::new(false))? {}
         }
     }
     Ok(())

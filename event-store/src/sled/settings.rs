@@ -27,6 +27,8 @@ pub struct LogSettings {
     pub index_tail_max: usize,
     /// Size of the cache of decompressed blocks, bytes.
     pub block_cache_bytes: u64,
+    /// Size of the cache of blocks and filters of the index, bytes.
+    pub index_cache_bytes: u64,
     /// sled's cache for each open volume, bytes.
     pub volume_cache_bytes: u64,
     /// Whether closed volumes are sealed in the background: rewritten into full blocks, a fraction of their size.
@@ -47,6 +49,7 @@ impl Default for LogSettings {
             sync_time_max: Duration::from_secs(30),
             index_tail_max: 64 * 1024,
             block_cache_bytes: 32 << 20,
+            index_cache_bytes: 32 << 20,
             volume_cache_bytes: 16 << 20,
             seal: true,
             sealed_bytes_max: 128 << 20,

@@ -5,7 +5,7 @@ use super::index::Index;
 use super::queue::Queue;
 use super::recent::Recent;
 use super::settings::LogSettings;
-use super::tail::{Run, Tail, appended_hash, command_hash, id_hash};
+use super::tail::{Run, Tail};
 use super::volumes::Volumes;
 use super::watchdog::Syncs;
 use crate::event_ids::millis_of;
@@ -168,8 +168,8 @@ impl Shared {
     /// Positions of a stream from version `from` on, at most `limit`, up to the durable head.
     fn stream_positions(&self, stream: &StreamId, from: Version, limit: usize) -> Result<Vec<Position>, LogError> {
         // The tail is looked at before the index: entries move from there to here, never back.
-        let runs = self.tail.runs(stream);
         let from = from.max(Version::new(1));
+        let runs = self.tail.runs(stream, from);
         let indexed = match runs.first() {
             Some(run) if run.first <= from => Run {
                 first: from,
@@ -237,42 +237,8 @@ impl Shared {
         }
     }
 
-    pub(super) fn find_command(&self, stream: &StreamId, key: &str) -> Result<Option<Position>, LogError> {
-        let hash = command_hash(stream.as_str(), key);
-        self.tail
-            .command(&hash)
-            .map_or_else(|| self.index.command(&hash), |position| Ok(Some(position)))
-    }
-
-    pub(super) fn find_appended(
-        &self,
-        stream: &StreamId,
-        source: &str,
-        id: &EventId,
-    ) -> Result<Option<Position>, LogError> {
-        let hash = appended_hash(id, stream.as_str(), source);
-        self.tail
-            .appended(&hash)
-            .map_or_else(|| self.index.appended(&hash), |position| Ok(Some(position)))
-    }
-
-    pub(super) fn find_event(&self, id: &EventId) -> Result<Option<Position>, LogError> {
-        let hash = id_hash(id);
-        let in_tail = self.tail.id(&hash);
-        let came_with = self
-            .index
-            .id(&hash)?
-            .or(in_tail)
-            .filter(|position| *position <= self.head.get());
-        let ours = self.find_own(id)?;
-        Ok(match (came_with, ours) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        })
-    }
-
     /// Finds an event with an id of ours by the millisecond in it: such ids need no index.
-    fn find_own(&self, id: &EventId) -> Result<Option<Position>, LogError> {
+    pub(super) fn find_own(&self, id: &EventId) -> Result<Option<Position>, LogError> {
         let Some(millis) = millis_of(id) else { return Ok(None) };
         let mut after = self.position_at(millis * 1000 - 1)?;
         loop {

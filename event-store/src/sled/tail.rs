@@ -3,42 +3,11 @@
 //!
 //! Readers look at the active one, then the frozen one, then the index, in this order: entries only move that way.
 
-use annals_core::{EventId, Header, Position, StreamHead, StreamId, Version};
-use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use super::generation::Generation;
+use super::names::Name;
+use annals_core::{Header, Position, StreamHead, StreamId, Version};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
-
-/// Name of a command key in the index: hash over stream and key.
-pub(super) type CommandHash = [u8; 16];
-/// Name of an appended event in the index: hash over its id, then hash over stream and source.
-pub(super) type AppendedHash = [u8; 24];
-/// Hash over an event's id.
-pub(super) type IdHash = [u8; 12];
-
-fn hash<const N: usize>(parts: [&[u8]; 2]) -> [u8; N] {
-    let mut hasher = Sha256::new();
-    hasher.update(parts[0]);
-    hasher.update([0]);
-    hasher.update(parts[1]);
-    let mut out = [0; N];
-    out.copy_from_slice(&hasher.finalize()[..N]);
-    out
-}
-
-pub(super) fn command_hash(stream: &str, key: &str) -> CommandHash {
-    hash([stream.as_bytes(), key.as_bytes()])
-}
-
-pub(super) fn id_hash(id: &EventId) -> IdHash {
-    hash([id.to_string().as_bytes(), b""])
-}
-
-pub(super) fn appended_hash(id: &EventId, stream: &str, source: &str) -> AppendedHash {
-    let mut out = [0; 24];
-    out[..12].copy_from_slice(&id_hash(id));
-    out[12..].copy_from_slice(&hash::<12>([stream.as_bytes(), source.as_bytes()]));
-    out
-}
 
 /// Positions of one stream, ascending, beginning at a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,59 +16,12 @@ pub(super) struct Run {
     pub(super) positions: Vec<Position>,
 }
 
-impl Run {
-    /// The head of this run, up to a position.
-    fn head(&self, durable: Position) -> Option<StreamHead> {
-        let count = self.positions.partition_point(|position| *position <= durable);
-        let position = *self.positions.get(count.checked_sub(1)?)?;
-        Some(StreamHead {
-            version: self.first.plus(count as u64 - 1),
-            position,
-        })
-    }
-}
-
-/// What the index is to be told.
-#[derive(Default)]
-pub(super) struct Generation {
-    pub(super) streams: HashMap<Box<str>, Run>,
-    pub(super) commands: HashMap<CommandHash, Position>,
-    pub(super) appended: HashMap<AppendedHash, Position>,
-    pub(super) ids: HashMap<IdHash, Position>,
-    events: usize,
-}
-
-impl Generation {
-    /// Remembers one event. One that came with an id of its own has a source, and can be found by that id.
-    pub(super) fn add(&mut self, position: Position, header: &Header<'_>) {
-        self.events += 1;
-        match self.streams.get_mut(header.stream) {
-            Some(run) => run.positions.push(position),
-            None => {
-                let run = Run {
-                    first: Version::new(header.version),
-                    positions: vec![position],
-                };
-                self.streams.insert(header.stream.into(), run);
-            }
-        }
-        if let Some(key) = header.key {
-            self.commands.insert(command_hash(header.stream, key), position);
-        }
-        if let Some(source) = header.source {
-            let id = header.id.to_owned();
-            self.appended
-                .insert(appended_hash(&id, header.stream, source), position);
-            self.ids.entry(id_hash(&id)).or_insert(position);
-        }
-    }
-}
-
 #[derive(Default)]
 pub(super) struct Tail {
     active: RwLock<Generation>,
     frozen: Mutex<Option<Arc<Generation>>>,
     thawed: Condvar,
+    abandoned: AtomicBool,
 }
 
 impl Tail {
@@ -112,7 +34,7 @@ impl Tail {
 
     /// How many events the active generation holds.
     pub(super) fn len(&self) -> usize {
-        self.active.read().unwrap_or_else(PoisonError::into_inner).events
+        self.active.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn frozen(&self) -> Option<Arc<Generation>> {
@@ -127,44 +49,47 @@ impl Tail {
 
     /// The head of a stream up to `durable`, if the tail knows it.
     pub(super) fn stream_head(&self, stream: &StreamId, durable: Position) -> Option<StreamHead> {
-        self.find(|generation| generation.streams.get(stream.as_str())?.head(durable))
+        self.find(|generation| generation.stream_head(stream.as_str(), durable))
     }
 
-    pub(super) fn command(&self, hash: &CommandHash) -> Option<Position> {
-        self.find(|generation| generation.commands.get(hash).copied())
+    pub(super) fn command(&self, name: &Name) -> Option<Position> {
+        self.find(|generation| generation.command(name))
     }
 
-    pub(super) fn appended(&self, hash: &AppendedHash) -> Option<Position> {
-        self.find(|generation| generation.appended.get(hash).copied())
+    pub(super) fn appended(&self, name: &Name) -> Option<Position> {
+        self.find(|generation| generation.appended(name))
+    }
+
+    /// Looks into the active generation, then into the frozen one; what each says, oldest first.
+    fn both<T>(&self, look: impl Fn(&Generation) -> T) -> [Option<T>; 2] {
+        let active = look(&self.active.read().unwrap_or_else(PoisonError::into_inner));
+        [self.frozen().map(|frozen| look(&frozen)), Some(active)]
     }
 
     /// The earliest event with this id.
-    pub(super) fn id(&self, hash: &IdHash) -> Option<Position> {
-        let active = self
-            .active
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .ids
-            .get(hash)
-            .copied();
-        self.frozen()
-            .and_then(|frozen| frozen.ids.get(hash).copied())
-            .or(active)
+    pub(super) fn id(&self, name: &Name) -> Option<Position> {
+        self.both(|generation| generation.id(name))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .next()
     }
 
-    /// What the tail knows of a stream, oldest first.
-    pub(super) fn runs(&self, stream: &StreamId) -> Vec<Run> {
-        let active = self
-            .active
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .streams
-            .get(stream.as_str())
-            .cloned();
-        let frozen = self
-            .frozen()
-            .and_then(|frozen| frozen.streams.get(stream.as_str()).cloned());
-        frozen.into_iter().chain(active).collect()
+    /// What the tail knows of a stream from a version on, oldest first.
+    pub(super) fn runs(&self, stream: &StreamId, from: Version) -> Vec<Run> {
+        let runs = self.both(|generation| generation.run(stream.as_str(), from));
+        runs.into_iter().flatten().flatten().collect()
+    }
+
+    /// Positions of a tag after a position, ascending. While a generation is frozen some may be there twice.
+    pub(super) fn tagged(&self, tag: &str, after: Position) -> Vec<Position> {
+        let positions = self.both(|generation| generation.tagged(tag, after));
+        positions.into_iter().flatten().flatten().collect()
+    }
+
+    /// The newest position of a tag up to `durable`, if the tail knows one.
+    pub(super) fn newest_tagged(&self, tag: &str, durable: Position) -> Option<Position> {
+        self.find(|generation| generation.newest_tagged(tag, durable))
     }
 
     /// Freezes the active generation for writing it to the index; `None` while another one is frozen. Only between
@@ -186,10 +111,17 @@ impl Tail {
         self.thawed.notify_all();
     }
 
-    /// Waits until nothing is frozen.
+    /// The index could not be written: what is frozen stays, so that readers miss nothing, and nobody waits for it.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        let _held = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.thawed.notify_all();
+    }
+
+    /// Waits until nothing is frozen, or the index cannot be written any more.
     pub(super) fn wait_thawed(&self) {
         let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
-        while frozen.is_some() {
+        while frozen.is_some() && !self.abandoned.load(Ordering::Acquire) {
             frozen = self.thawed.wait(frozen).unwrap_or_else(PoisonError::into_inner);
         }
     }

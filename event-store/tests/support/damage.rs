@@ -9,7 +9,7 @@ use std::path::Path;
 pub fn alter(dir: &Path, database: &str, change: impl FnOnce(&sled::Db)) {
     let db = sled::Config::new()
         .path(dir.join(database))
-        .segment_size(if database == "index" { 2 << 20 } else { 8 << 20 })
+        .segment_size(8 << 20)
         .flush_every_ms(None)
         .open()
         .unwrap();

@@ -4,8 +4,8 @@ use super::VerifyReport;
 use super::digest::{ByStream, Digest, StreamKeys};
 use super::join::Joined;
 use crate::sled::index::Entry;
+use crate::sled::names::{appended_hash, command_hash, id_hash};
 use crate::sled::shared::Shared;
-use crate::sled::tail::{appended_hash, command_hash, id_hash};
 use annals_core::{Block, LogError, Position, Version};
 use std::collections::BTreeSet;
 

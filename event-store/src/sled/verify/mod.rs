@@ -130,7 +130,10 @@ fn verify_by(
         }
     })?;
     joined.finish();
-    index::check(shared, &keys, &mut joined)?;
+    if let Err(error) = index::check(shared, &keys, &mut joined) {
+        // The log is what it is: an index that cannot be read is one more problem.
+        joined.report.problem(joined.report.indexed, error.to_string());
+    }
     Ok(joined.report)
 }
 

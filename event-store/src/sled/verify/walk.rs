@@ -3,8 +3,8 @@
 
 use super::digest::{ByStream, Digest, StreamKey, StreamKeys};
 use super::{PROBLEMS_MAX, VerifyProblem};
+use crate::sled::names::{appended_hash, command_hash};
 use crate::sled::stored::Stored;
-use crate::sled::tail::{appended_hash, command_hash};
 use annals_core::{Block, LogError, PlaceInAppend, Position, RecordRef};
 use std::sync::atomic::{AtomicU64, Ordering};
 
