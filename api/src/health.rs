@@ -3,7 +3,7 @@
 use crate::answer::JSON;
 use crate::problem::Problem;
 use crate::state::Shared;
-use annals_projections::{ProjectionState, Projections};
+use annals_projections::{ProjectionKind, ProjectionState, Projections};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -24,7 +24,8 @@ pub(crate) async fn command_readyz(State(shared): State<Shared>) -> Result<Respo
     }
 }
 
-/// Ready when no view has stopped or is still opening its store.
+/// Ready when no view has stopped or is still opening its store. A reactor that waits to be told from where is no reason
+/// not to answer queries.
 pub(crate) async fn query_readyz(State(shared): State<Shared>) -> Result<Response, Problem> {
     let statuses = shared
         .api
@@ -34,6 +35,7 @@ pub(crate) async fn query_readyz(State(shared): State<Shared>) -> Result<Respons
         .unwrap_or_default();
     let waiting: Vec<String> = statuses
         .iter()
+        .filter(|status| status.kind == ProjectionKind::View)
         .filter(|status| matches!(status.state, ProjectionState::Starting | ProjectionState::Stopped))
         .map(|status| format!("{} ({})", status.name, status.state.as_str()))
         .collect();

@@ -5,6 +5,7 @@
 
 mod accept;
 mod answer;
+mod backup;
 mod body;
 mod bounds;
 mod bulk;
@@ -28,6 +29,7 @@ mod routers;
 mod server;
 mod state;
 
+pub use backup::Backups;
 pub use bounds::ApiBounds;
 pub use middleware::Api;
 #[doc(hidden)]

@@ -1,5 +1,6 @@
 //! Which path of which API is answered by what.
 
+use crate::backup::backup;
 use crate::bulk::bulk;
 use crate::execute::execute;
 use crate::middleware::{Api, Side};
@@ -26,7 +27,7 @@ pub fn command_api(state: ApiState) -> Api {
         .route("/v1/events/{event_id}", get(events::read_one))
         .route("/v1/log", get(log::log))
         .route("/v1/log/blocks", get(log::blocks))
-        .route("/v1/backup", post(later("a backup over HTTP")))
+        .route("/v1/backup", post(backup))
         .route("/checkpoint", get(later("a signed checkpoint")))
         .route("/tile/{*tile}", get(later("the Merkle tree")))
         .route("/v1/checkpoints", get(later("the list of signed checkpoints")))

@@ -1,5 +1,6 @@
 //! What the handlers of both APIs work with.
 
+use crate::backup::Backups;
 use crate::bounds::{ApiBounds, Bounds};
 use crate::metrics::Requests;
 use annals_commands::Commands;
@@ -30,6 +31,8 @@ pub struct ApiState {
     pub log_metrics: Option<LogNumbers>,
     /// Counted by both APIs, shown by `/metrics` of either.
     pub(crate) requests: Arc<Requests>,
+    /// Takes backups, if the log's engine can.
+    pub backups: Option<Backups>,
     /// Name of the domain that wrote the log, said by `GET /v1/log` so that nobody folds another domain's events.
     pub domain: Option<String>,
     /// What each of the two APIs holds in memory for its callers.
@@ -47,6 +50,7 @@ impl ApiState {
             log_failure: None,
             log_metrics: None,
             requests: Arc::default(),
+            backups: None,
             domain: None,
             bounds: ApiBounds::default(),
         }

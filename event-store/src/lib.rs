@@ -3,6 +3,7 @@
 //! Nobody outside sees an engine's types: the log is used through `annals_core::{EventLog, Appender}`.
 
 mod admission;
+mod backup;
 mod block_file;
 mod clock;
 mod data_dir;
@@ -16,6 +17,7 @@ mod salvage;
 mod secret;
 mod sled;
 
+pub use backup::{BackupError, BackupFile, BackupLog, BackupSource, BackupSummary, RestoreSummary};
 pub use data_dir::{DATA_FORMAT, DataDir, DataDirError, OpenOptions};
 pub use frame::{FRAME_HEADER_LEN, FrameError, FrameMeta, decode_frame, encode_frame};
 pub use memory::MemoryLog;

@@ -74,6 +74,12 @@ impl Server {
         body(self.checked(path, request.send(content))?)
     }
 
+    /// Posts without a body; the answer as it comes, however long it is.
+    pub(crate) fn post_stream(&self, path: &str) -> Result<impl std::io::Read + use<>> {
+        let answer = self.agent.post(format!("{}{path}", self.url)).send_empty();
+        Ok(self.checked(path, answer)?.into_body().into_reader())
+    }
+
     fn get(&self, path: &str, accept: &str) -> Result<Response<ureq::Body>> {
         let answer = self
             .agent

@@ -3,9 +3,9 @@
 use crate::backend::Backend;
 use crate::banner;
 use crate::node::{Node, Store};
-use annals_api::{Api, ApiState, ServeLimits, command_api, query_api};
+use annals_api::{Api, ApiState, Backups, ServeLimits, command_api, query_api};
 use annals_commands::Commands;
-use annals_event_store::SledLog;
+use annals_event_store::{BackupSource, SledLog};
 use anyhow::{Context, Result, bail};
 use futures_util::future::BoxFuture;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -144,6 +144,12 @@ fn state(node: &Node) -> ApiState {
     state.domain = node.store.dir().domain().map(str::to_owned);
     let numbers = Arc::clone(&log);
     state.log_metrics = Some(Arc::new(move || numbers.metrics()));
+    let backup = BackupSource::new(node.store.dir(), Arc::clone(&log));
+    state.backups = Some(Backups::new(move |out| {
+        let written = backup.write(out, &mut |_| ()).map_err(|error| error.to_string())?;
+        tracing::info!(head = written.head.get(), bytes = written.bytes, "a backup was taken");
+        Ok(())
+    }));
     state.log_failure = Some(Arc::new(move || log.fatal()));
     state
 }

@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::remote_log::RemoteLog;
 use annals_core::EventLog;
-use annals_event_store::{DataDir, DataDirError, LogSettings, OpenOptions, SledLog};
+use annals_event_store::{BackupLog, DataDir, DataDirError, LogSettings, OpenOptions, SledLog};
 use anyhow::{Result, anyhow, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) struct LogArgs {
     #[command(flatten)]
     data: DataArg,
 
-    /// The log to read: a data directory, or http://… of a running command API [default: the data directory]
+    /// The log to read: a data directory, a backup file, or http://… of a running command API [default: the data directory]
     #[arg(long, value_name = "WHERE", conflicts_with = "data")]
     log: Option<String>,
 
@@ -45,6 +45,8 @@ pub(crate) struct Source {
 pub(crate) enum Kind {
     /// A data directory, held while this lives.
     Local { dir: DataDir, log: Arc<SledLog> },
+    /// A backup file.
+    Backup(Arc<BackupLog>),
     /// A running server's.
     Remote,
 }
@@ -59,9 +61,7 @@ impl LogArgs {
         match self.url.as_ref().or(self.log.as_ref()) {
             Some(place) if is_url(place) => remote(place),
             Some(place) if self.url.is_some() => bail!("--url {place} is no URL: write it as http://127.0.0.1:8080"),
-            Some(place) if Path::new(place).is_file() => {
-                bail!("--log {place} is a file; bundles and backups cannot be read yet, name a data directory or a URL")
-            }
+            Some(place) if Path::new(place).is_file() => Source::backup(Path::new(place)),
             Some(place) => Source::local(Path::new(place)),
             None => Source::local(&self.data.data),
         }
@@ -72,7 +72,12 @@ impl Source {
     /// The log of a data directory, which is held as long as this lives.
     pub(crate) fn local(path: &Path) -> Result<Self> {
         let dir = DataDir::open(path, OpenOptions::default())?;
-        let log = Arc::new(SledLog::open(&dir, LogSettings::default())?);
+        let settings = LogSettings {
+            // Who only reads leaves the volumes as they are.
+            seal: false,
+            ..LogSettings::default()
+        };
+        let log = Arc::new(SledLog::open(&dir, settings)?);
         let domain = dir.domain().map(str::to_owned);
         Ok(Self {
             log: Arc::clone(&log) as Arc<dyn EventLog>,
@@ -81,10 +86,22 @@ impl Source {
         })
     }
 
+    /// The log in a backup file.
+    fn backup(path: &Path) -> Result<Self> {
+        let log = Arc::new(BackupLog::open(path)?);
+        let domain = log.backup().domain().map(str::to_owned);
+        Ok(Self {
+            log: Arc::clone(&log) as Arc<dyn EventLog>,
+            kind: Kind::Backup(log),
+            domain,
+        })
+    }
+
     /// The data directory.
     pub(crate) fn dir(&self) -> Result<&DataDir> {
         match &self.kind {
             Kind::Local { dir, .. } => Ok(dir),
+            Kind::Backup(_) => bail!("a backup has no views: restore it, then name the data directory with --data"),
             Kind::Remote => bail!("a running server's data directory cannot be looked into: name it with --data"),
         }
     }

@@ -17,7 +17,6 @@ const CHUNK: usize = 1 << 20;
 pub(crate) struct BlockFile {
     path: PathBuf,
     file: File,
-    #[allow(dead_code, reason = "as above")]
     head: Vec<u8>,
     /// First position and offset of each frame, ascending.
     table: Vec<(Position, u64)>,
@@ -41,7 +40,6 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
         .map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
-#[allow(dead_code, reason = "backups read more of a file than sealed volumes")]
 impl BlockFile {
     /// Opens the file and checks head, table and trailer; `first` is named when they cannot be trusted. Blocks are
     /// checked as they are read.

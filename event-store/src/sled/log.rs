@@ -77,6 +77,16 @@ impl SledLog {
         }
     }
 
+    /// The secret that keys fingerprints of commands.
+    pub(crate) fn secret(&self) -> &[u8; 32] {
+        self.shared.secret.as_bytes()
+    }
+
+    /// How many times the log was opened for writing.
+    pub(crate) fn boot(&self) -> u64 {
+        self.shared.volumes.boot()
+    }
+
     /// Why the log failed, if it did: appends are then refused until it is opened again.
     pub fn fatal(&self) -> Option<String> {
         self.shared.fatal.get().cloned()

@@ -19,6 +19,7 @@ mod open;
 mod queue;
 mod recent;
 mod recover;
+mod restore;
 mod seal;
 mod settings;
 mod shared;
@@ -34,6 +35,7 @@ mod writer;
 
 pub use index::{alter_index, decode_index_block};
 pub use log::SledLog;
+pub(crate) use restore::{Origin, write_log};
 pub use settings::{LogSettings, OpenError};
 pub use snapshots::SledSnapshots;
 pub use verify::{VerifyProblem, VerifyProgress, VerifyReport};

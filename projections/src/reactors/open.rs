@@ -30,7 +30,8 @@ pub(crate) fn open(
         return Err(refusal(
             name,
             &format!(
-                "its outbox belongs to the log's epoch {}, the log is in {}",
+                "its outbox belongs to the log's epoch {}, the log is in {}: it was restored or salvaged, and the server of \
+                 the log before it may still be running, or may have dispatched more than this outbox knows",
                 found.epoch,
                 log.epoch()
             ),

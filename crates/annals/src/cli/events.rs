@@ -89,10 +89,8 @@ fn category(text: &str) -> Result<String, InvalidId> {
 impl Args {
     pub(crate) fn run(&self) -> Outcome {
         let source = self.source.open()?;
-        if self.follow && matches!(source.kind, Kind::Local { .. }) {
-            bail!(
-                "--follow needs a running server, because nothing is appended while this command holds the data directory: use --url"
-            );
+        if self.follow && !matches!(source.kind, Kind::Remote) {
+            bail!("--follow needs a running server, because nothing is appended to this log meanwhile: use --url");
         }
         let mut list = List {
             args: self,

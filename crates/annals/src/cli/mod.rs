@@ -1,5 +1,6 @@
 //! The command line: parses, hands over to the verb (one file each), and leaves the exit code to [`verdict`].
 
+mod backup;
 mod bench;
 mod completions;
 mod demo;
@@ -11,6 +12,7 @@ mod progress;
 mod projections;
 mod rebuild;
 mod replay;
+mod restore;
 mod serve;
 mod summary;
 mod verdict;
@@ -55,6 +57,8 @@ enum Verb {
     Verify(verify::Args),
     Projections(projections::Args),
     Rebuild(rebuild::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Bench(bench::Args),
     Completions(completions::Args),
 }
@@ -98,6 +102,8 @@ impl Verb {
             Self::Verify(args) => args.run(),
             Self::Projections(args) => args.run(backend),
             Self::Rebuild(args) => args.run(backend),
+            Self::Backup(args) => args.run(),
+            Self::Restore(args) => args.run(),
             Self::Bench(args) => args.run(),
             Self::Completions(args) => args.run(&mut Cli::command(), "annals"),
         }

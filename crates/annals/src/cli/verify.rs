@@ -7,7 +7,7 @@ use super::progress;
 use super::verdict::{Outcome, Verdict};
 use crate::source::{Kind, LogArgs};
 use annals_core::{EventLog, LogError, Position};
-use annals_event_store::{OpenError, SledLog};
+use annals_event_store::{BackupError, BackupLog, OpenError, SledLog};
 use anyhow::Result;
 use serde_json::json;
 use std::io;
@@ -54,6 +54,15 @@ impl Report {
     fn holds(&self) -> bool {
         self.problem_count == 0
     }
+
+    /// Of a log that cannot be read any further.
+    fn damaged(position: Position, what: String) -> Self {
+        Self {
+            problems: vec![Problem { position, what }],
+            problem_count: 1,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -67,22 +76,13 @@ impl Args {
         let report = match self.source.open() {
             Ok(source) => match &source.kind {
                 Kind::Local { log, .. } => local(log)?,
+                Kind::Backup(log) => backup(log)?,
                 Kind::Remote => remote::check(source.log.as_ref())?,
             },
             // A log too damaged to open does not hold: that is what was asked.
-            Err(error) => match error.downcast_ref::<OpenError>() {
-                Some(OpenError::Damaged { position, .. }) => {
-                    let problem = Problem {
-                        position: *position,
-                        what: error.to_string(),
-                    };
-                    Report {
-                        problems: vec![problem],
-                        problem_count: 1,
-                        ..Report::default()
-                    }
-                }
-                _ => return Err(error),
+            Err(error) => match damaged_at(&error) {
+                Some(position) => Report::damaged(position, error.to_string()),
+                None => return Err(error),
             },
         };
         Verdict::holds(report.holds()).listed(self.show(&report))
@@ -112,6 +112,35 @@ impl Args {
         }))?;
         listing.finish()
     }
+}
+
+/// Where a log is too damaged to be opened, if that is why it was not.
+fn damaged_at(error: &anyhow::Error) -> Option<Position> {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(OpenError::Damaged { position, .. }), _) | (_, Some(BackupError::Damaged { position, .. })) => {
+            Some(*position)
+        }
+        _ => None,
+    }
+}
+
+fn backup(log: &BackupLog) -> Result<Report, BackupError> {
+    let bar = progress::bar(log.head().get(), "events");
+    let checked = log.backup().verify(&mut |position| bar.set_position(position.get()));
+    bar.finish_and_clear();
+    let report = match checked {
+        Ok(found) => Report {
+            events: found.head.get(),
+            ..Report::default()
+        },
+        Err(BackupError::Damaged { position, detail }) => Report::damaged(position, detail),
+        Err(error) => return Err(error),
+    };
+    Ok(Report {
+        blocks: log.backup().blocks(),
+        head: log.head(),
+        ..report
+    })
 }
 
 fn local(log: &SledLog) -> Result<Report, LogError> {
