@@ -113,21 +113,7 @@ fn a_backup_of_a_busy_server_is_restored_with_every_event_and_reactors_wait() ->
     let written = &written[..usize::try_from(head)?];
     ensure!(events(&file)? == written, "the backup reads like the log");
 
-    let said = annals([
-        "restore",
-        &file.to_string_lossy(),
-        "--format",
-        "json",
-        "--data",
-        &restored.to_string_lossy(),
-    ])?;
-    let said = said.exits(0)?;
-    ensure!(said.stderr.contains("projections resume"), "{}", said.stderr);
-    let line = said.lines()?.pop().context("no summary")?;
-    ensure!(
-        line["epoch"] != summary["epoch"] && line["parent_epoch"] == summary["epoch"],
-        "{line}"
-    );
+    restore(&file, &restored, &summary)?;
     ensure!(events(&restored)? == written, "every event is restored");
 
     // An operator who carries along views that have read on in the old log.
@@ -167,6 +153,26 @@ fn a_backup_of_a_busy_server_is_restored_with_every_event_and_reactors_wait() ->
     server.stop()?;
     verb(&restored, &["verify"])?.exits(0)?;
     verb(&restored, &["rebuild", "--all", "--compare", "--no-swap"])?.exits(0)?;
+    Ok(())
+}
+
+/// Restores a backup, and checks what is said about it.
+fn restore(file: &Path, target: &Path, summary: &Value) -> Result<()> {
+    let said = annals([
+        "restore",
+        &file.to_string_lossy(),
+        "--format",
+        "json",
+        "--data",
+        &target.to_string_lossy(),
+    ])?;
+    let said = said.exits(0)?;
+    ensure!(said.stderr.contains("projections resume"), "{}", said.stderr);
+    let line = said.lines()?.pop().context("no summary")?;
+    ensure!(
+        line["epoch"] != summary["epoch"] && line["parent_epoch"] == summary["epoch"],
+        "{line}"
+    );
     Ok(())
 }
 
