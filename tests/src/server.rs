@@ -268,6 +268,17 @@ impl Server {
         Ok(())
     }
 
+    /// Waits until it ends by itself; its exit code and the last lines that it said.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub fn wait_end(mut self) -> Result<(i32, String)> {
+        let code = cli::ended(&mut self.child, STOP_MAX);
+        let code = code.with_context(|| format!("the server goes on; it said:\n{}", self.said()))?;
+        Ok((code, self.said()))
+    }
+
     /// Kills it (SIGKILL) and waits until it is gone.
     ///
     /// # Errors
