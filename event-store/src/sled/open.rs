@@ -72,7 +72,7 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>,
         recent: Recent::new(head, settings.store_bytes),
         queue: Queue::new(settings.queue_appends_max, settings.queue_bytes_max),
         counters: Counters::default(),
-        syncs: Syncs::default(),
+        syncs: Arc::new(Syncs::default()),
         fatal: OnceLock::new(),
         settings,
     });

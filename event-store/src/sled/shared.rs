@@ -15,7 +15,7 @@ use annals_core::{Block, Direction, Epoch, EventId, LogError, Position, Record, 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// How many streams' heads are kept in memory beyond the tail.
 pub(super) const HEADS_MAX: usize = 100_000;
@@ -47,7 +47,7 @@ pub(super) struct Shared {
     pub(super) recent: Recent,
     pub(super) queue: Queue,
     pub(super) counters: Counters,
-    pub(super) syncs: Syncs,
+    pub(super) syncs: Arc<Syncs>,
     pub(super) fatal: OnceLock<String>,
 }
 

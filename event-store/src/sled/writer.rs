@@ -69,12 +69,20 @@ pub(super) fn start(
     let boot = shared.volumes.boot();
     let clock = LogClock::new(last_recorded);
     let (watched, stop) = sync_channel(0);
-    let watching = Arc::clone(&shared);
+    // It must not keep the volumes open when the log is closed.
+    let (log, syncs, max) = (
+        Arc::downgrade(&shared),
+        Arc::clone(&shared.syncs),
+        shared.settings.sync_time_max,
+    );
     std::thread::Builder::new()
         .name("annals-watchdog".into())
         .spawn(move || {
-            let max = watching.settings.sync_time_max;
-            watching.syncs.watch(max, LOOK, &stop, |why| watching.fail(why));
+            syncs.watch(max, LOOK, &stop, |why| {
+                if let Some(log) = log.upgrade() {
+                    log.fail(why);
+                }
+            });
         })?;
     let mut writer = Writer {
         shared,
