@@ -40,6 +40,18 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
         .map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
+/// A file that is not there is damage at the position where it begins.
+fn open_error(path: &Path, first: Position, error: &io::Error) -> LogError {
+    let detail = format!("{}: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::NotFound => LogError::Damaged {
+            position: first,
+            detail,
+        },
+        _ => LogError::Storage(detail),
+    }
+}
+
 impl BlockFile {
     /// Opens the file and checks head, table and trailer; `first` is named when they cannot be trusted. Blocks are
     /// checked as they are read.
@@ -49,10 +61,7 @@ impl BlockFile {
             detail: format!("{}: {detail}", path.display()),
         };
         let storage = |error: io::Error| LogError::Storage(format!("{}: {error}", path.display()));
-        let file = File::open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => damaged("it is missing"),
-            _ => storage(error),
-        })?;
+        let file = File::open(path).map_err(|error| open_error(path, first, &error))?;
         let len = file.metadata().map_err(storage)?.len();
         if len < (PREFIX_LEN + TRAILER_LEN) as u64 {
             return Err(damaged("it is cut short"));
@@ -66,8 +75,8 @@ impl BlockFile {
             return Err(damaged("it was written by a newer binary: upgrade annals"));
         }
         let mut trailer = [0; TRAILER_LEN];
-        file.read_exact_at(&mut trailer, len - TRAILER_LEN as u64)
-            .map_err(storage)?;
+        let end = len - TRAILER_LEN as u64;
+        file.read_exact_at(&mut trailer, end).map_err(storage)?;
         if trailer[..8] != END_MAGIC || crc32c::crc32c(&trailer[..76]) != u32_at(&trailer, 76) {
             return Err(damaged("its end is cut off or damaged"));
         }
