@@ -10,17 +10,18 @@ use annals_api::{read_cloud_events, read_command_line};
 use annals_commands::{AggregateDefinition, CommandSettings, Commands};
 use annals_commerce::{Order, Payment, Shipment, User};
 use annals_core::{Append, AppendError, Appender, Block, Epoch, EventLog, Header, Position, StreamId, payload_to_json};
-use annals_event_store::{FRAME_HEADER_LEN, FrameMeta, MemoryLog, decode_frame, encode_frame};
+use annals_event_store::{FRAME_HEADER_LEN, FrameMeta, MemoryLog, decode_frame, decode_index_block, encode_frame};
 
 /// A target: its name, which is that of its corpus, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     ("frame", frame),
     ("header", header),
     ("command", command),
     ("cloud_event", cloud_event),
+    ("index_block", index_block),
 ];
 
 /// Where the checksum stands in a frame.
@@ -131,6 +132,15 @@ pub fn cloud_event(bytes: &[u8]) {
         }
         Err(AppendError::Invalid(_) | AppendError::TooLarge { .. }) => {}
         Err(other) => panic!("{other}"),
+    }
+}
+
+/// A block of the index without its checksum: refused, or entries within their bounds.
+pub fn index_block(bytes: &[u8]) {
+    for (key, _, positions) in decode_index_block(bytes).into_iter().flatten() {
+        assert!(!key.is_empty(), "an entry has no key");
+        assert!((1..=512).contains(&positions.len()), "{} positions", positions.len());
+        assert!(positions.is_sorted(), "{positions:?}");
     }
 }
 

@@ -15,6 +15,7 @@ pub fn seeds(target: &str) -> Vec<Seed> {
         "header" => headers(),
         "command" => texts(&COMMANDS),
         "cloud_event" => texts(&CLOUD_EVENTS),
+        "index_block" => index_blocks(),
         _ => Vec::new(),
     }
 }
@@ -103,6 +104,14 @@ fn frames() -> Vec<Seed> {
         ("part", encode_frame(&one_part, meta(1, 3))),
         ("records_alone", records),
     ]
+}
+
+/// Two versions of two streams that share a beginning, a tag, and a command, as `docs/format.md` lays them out.
+fn index_blocks() -> Vec<Seed> {
+    let streams = [&[0, b's', 3][..], b"a/1", &[2, 1, 10, 5], &[3, 1], b"2", &[1, 1, 11]].concat();
+    let tag = [&[0, b't', 3][..], b"k=v", &[3, 200, 1, 1, 1]].concat();
+    let command = [&[0, b'k'][..], &[7; 8], &[1, 42]].concat();
+    vec![("streams", streams), ("tag", tag), ("command", command)]
 }
 
 const COMMANDS: [(&str, &str); 5] = [

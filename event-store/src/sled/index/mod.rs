@@ -114,6 +114,11 @@ impl Index {
         self.runs.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Checks what only lookups read: the filters of all runs.
+    pub(super) fn check_filters(&self) -> Result<(), LogError> {
+        self.runs().iter().try_for_each(|run| run.check_filter())
+    }
+
     fn new_number(&self) -> u64 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }

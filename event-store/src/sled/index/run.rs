@@ -279,13 +279,26 @@ impl Run {
         Ok(Entries::new(bytes))
     }
 
+    /// Where a page of the filter stands, and how long it is with its CRC.
+    fn filter_page(&self, page: u64) -> (u64, u64) {
+        let offset = self.footer.filter_at + page * (filter::PAGE_BYTES + CRC_LEN) as u64;
+        (offset, filter::page_len(page, self.footer.lines) + CRC_LEN as u64)
+    }
+
+    /// Reads every page of the filter: a walk over the entries asks none of them.
+    pub(super) fn check_filter(&self) -> Result<(), LogError> {
+        let pages = (0..).map(|page| self.filter_page(page));
+        for (offset, len) in pages.take_while(|(_, len)| *len > CRC_LEN as u64) {
+            self.read_part(offset, len, false)?;
+        }
+        Ok(())
+    }
+
     /// Whether the run may have a key; `hash` is the key's.
     pub(super) fn may_have(&self, hash: u64, cache: &BlockCache) -> Result<bool, LogError> {
-        let lines = self.footer.lines;
-        let (page, at) = filter::place(hash, lines);
-        let offset = self.footer.filter_at + page * (filter::PAGE_BYTES + CRC_LEN) as u64;
-        let page_bytes = filter::page_len(page, lines);
-        let read = || self.read_part(offset, page_bytes + CRC_LEN as u64, false);
+        let (page, at) = filter::place(hash, self.footer.lines);
+        let (offset, len) = self.filter_page(page);
+        let read = || self.read_part(offset, len, false);
         let page = cache.get_or_insert_with(&(self.footer.number, offset), read)?;
         Ok(filter::page_has(&page, at, hash))
     }

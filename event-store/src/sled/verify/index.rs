@@ -14,6 +14,7 @@ const READ_BYTES: usize = 4 << 20;
 
 pub(super) fn check(shared: &Shared, keys: &StreamKeys, joined: &mut Joined<'_>) -> Result<(), LogError> {
     let indexed = joined.report.indexed;
+    shared.index.check_filters()?;
     // Streams that the index makes up.
     let mut wrong = BTreeSet::new();
     for chunk in shared.index.chunks() {
