@@ -26,7 +26,7 @@ use annals_tests::process::{disk_bytes, memory_mib, open_files};
 use annals_tests::rows;
 use annals_tests::server::{Launch, Server};
 use anyhow::{Context, Result, ensure};
-use clients::{Clients, Target};
+use clients::{Acknowledged, Clients, Target};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -165,25 +165,7 @@ fn what_a_server_takes_stays_flat_under_mixed_load_and_random_kills() -> Result<
         ran?;
         anyhow::Ok((samples?, acknowledged?))
     })?;
-    server.settle()?;
-    let events = events::all(&server.command)?;
-    let again = acknowledged.iter().filter(|one| one.asked_again).count();
-    let done = acknowledged.iter().filter(|one| one.duplicate).count();
-    println!(
-        "{} commands answered ({again} asked again after a kill, {done} done before it), {} events",
-        acknowledged.len(),
-        events.len()
-    );
-    check::acknowledged_once(&acknowledged, &events)?;
-    check::online_users(&events, &rows::all(&server.query, "online-users")?)?;
-    let orders = check::made_good(&acknowledged, &events)?;
-    rows::same(
-        "orders",
-        &orders,
-        &rows::each(rows::all(&server.query, "orders")?, rows::order_row)?,
-    )?;
-    server.stop()?;
-    annals(["verify", "--data", data.to_str().context("path")?])?.exits(0)?;
+    all_there(server, &acknowledged)?;
     report(&samples, plan.lasts > SHORT);
     let count = |what: &AtomicU64| what.load(Ordering::Relaxed);
     let (queries, followed, rebuilds) = (
@@ -197,6 +179,31 @@ fn what_a_server_takes_stays_flat_under_mixed_load_and_random_kills() -> Result<
         "nobody but the clients did anything"
     );
     flat(&samples)
+}
+
+/// Everything acknowledged is there once, views say what the events say, and the log is whole. Stops the server.
+fn all_there(server: Server, acknowledged: &[Acknowledged]) -> Result<()> {
+    let data = server.data().to_owned();
+    server.settle()?;
+    let events = events::all(&server.command)?;
+    let again = acknowledged.iter().filter(|one| one.asked_again).count();
+    let done = acknowledged.iter().filter(|one| one.duplicate).count();
+    println!(
+        "{} commands answered ({again} asked again after a kill, {done} done before it), {} events",
+        acknowledged.len(),
+        events.len()
+    );
+    check::acknowledged_once(acknowledged, &events)?;
+    check::online_users(&events, &rows::all(&server.query, "online-users")?)?;
+    let orders = check::made_good(acknowledged, &events)?;
+    rows::same(
+        "orders",
+        &orders,
+        &rows::each(rows::all(&server.query, "orders")?, rows::order_row)?,
+    )?;
+    server.stop()?;
+    annals(["verify", "--data", data.to_str().context("path")?])?.exits(0)?;
+    Ok(())
 }
 
 /// Kills the server and starts it again.
