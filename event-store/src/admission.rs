@@ -2,9 +2,9 @@
 //! through [`Known`], so both engines follow the same rules.
 
 use annals_core::{
-    APPEND_BYTES_MAX, APPEND_EVENTS_MAX, Append, AppendError, Appended, AppendedEvent, Block, EventId, EventIdRef,
-    Expected, HEADER_LEN_MAX, Header, LogError, NewEvent, PlaceInAppend, Position, Record, StreamHead, StreamId,
-    Version,
+    APPEND_BYTES_MAX, APPEND_EVENTS_MAX, Append, AppendCondition, AppendError, Appended, AppendedEvent, Block, EventId,
+    EventIdRef, EventQuery, Expected, HEADER_LEN_MAX, Header, LogError, NewEvent, PlaceInAppend, Position, Record,
+    StreamHead, StreamId, Version,
 };
 use std::collections::HashSet;
 
@@ -19,6 +19,17 @@ pub(crate) trait Known {
     fn find_command(&self, stream: &StreamId, key: &str) -> Result<Option<Position>, LogError>;
     fn find_appended(&self, stream: &StreamId, source: &str, id: &EventId) -> Result<Option<Position>, LogError>;
     fn record(&self, position: Position) -> Result<Option<Record>, LogError>;
+    fn first_match(&self, query: &EventQuery, after: Position) -> Result<Matched, LogError>;
+}
+
+/// Whether an event after a position matches a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Matched {
+    No,
+    /// One that does is here.
+    At(Position),
+    /// It reaches further back than what is known.
+    Unknown,
 }
 
 /// What becomes of an append that is not refused.
@@ -30,6 +41,8 @@ pub(crate) enum Admission {
         after: Version,
         known: Vec<Option<Position>>,
     },
+    /// Its condition reaches further back than what is known here: it must be checked again, up to a later position.
+    Outrun,
 }
 
 /// Checks what needs no knowledge of the log; returns about how many bytes the append takes.
@@ -66,11 +79,30 @@ pub(crate) fn check_bounds(append: &Append) -> Result<usize, AppendError> {
         .iter()
         .map(|event| event.payload.len() + texts_len(event))
         .sum();
+    bytes += append.condition.as_ref().map_or(0, condition_len);
     if given > APPEND_BYTES_MAX {
         Err(AppendError::TooLarge { bytes: given })
     } else {
         Ok(bytes)
     }
+}
+
+fn condition_len(condition: &AppendCondition) -> usize {
+    let tags = condition.query.tags().iter().map(|tag| tag.as_str().len());
+    let types = condition.query.types().iter().map(|kind| kind.len());
+    tags.chain(types).sum()
+}
+
+/// A condition's position is one that its caller has read, so it is not beyond the durable head.
+pub(crate) fn check_condition(condition: &AppendCondition, head: Position) -> Result<(), AppendError> {
+    if condition.after <= head {
+        return Ok(());
+    }
+    Err(AppendError::Invalid(format!(
+        "the append's condition speaks of what comes after position {}, and the log ends at {head}: name a position that \
+         was read from this log",
+        condition.after
+    )))
 }
 
 fn check_event(event: &NewEvent) -> Result<(), AppendError> {
@@ -116,7 +148,7 @@ fn header_len(event: &NewEvent) -> usize {
 }
 
 /// Decides an append. The order of the checks is part of the contract: a known key answers before the expected version
-/// is looked at.
+/// is looked at, and that before the condition.
 pub(crate) fn admit(append: &Append, known: &dyn Known, own_source: &str) -> Result<Admission, AppendError> {
     let log = |error: LogError| AppendError::Closed(error.to_string());
     if let Some(appended) = known_command(append, known)? {
@@ -140,6 +172,18 @@ pub(crate) fn admit(append: &Append, known: &dyn Known, own_source: &str) -> Res
             expected,
             actual: version,
         });
+    }
+    if let Some(AppendCondition { query, after }) = &append.condition {
+        match known.first_match(query, *after).map_err(log)? {
+            Matched::No => {}
+            Matched::At(position) => {
+                return Err(AppendError::ConditionFailed {
+                    position,
+                    after: *after,
+                });
+            }
+            Matched::Unknown => return Ok(Admission::Outrun),
+        }
     }
     Ok(Admission::New {
         after: version,

@@ -1,13 +1,13 @@
 //! The engine in memory: the model that every other engine is compared with. Keeps nothing when dropped.
 
-use crate::admission::{Admission, Known, Stamp, admit, check_bounds, encode};
+use crate::admission::{Admission, Known, Matched, Stamp, admit, check_bounds, check_condition, encode};
 use crate::clock::LogClock;
 use crate::event_ids::EventIds;
 use crate::head::DurableHead;
 use crate::secret::LogSecret;
 use annals_core::{
-    Append, AppendError, Appended, Appender, Block, BoxFuture, Direction, Epoch, EventId, EventLog, Fingerprint,
-    LogError, Position, Record, StreamHead, StreamId, Version,
+    Append, AppendError, Appended, Appender, Block, BoxFuture, Direction, Epoch, EventId, EventLog, EventQuery,
+    Fingerprint, LogError, Position, Record, RecordRef, StreamHead, StreamId, Version,
 };
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -77,10 +77,15 @@ impl MemoryLog {
     fn append_now(&self, append: &Append) -> Result<Appended, AppendError> {
         check_bounds(append)?;
         let mut state = self.state();
+        if let Some(condition) = &append.condition {
+            check_condition(condition, Position::new(state.records.len() as u64))?;
+        }
         let recorded = state.clock.now()?;
         let (after, known) = match admit(append, &*state, &self.shared.own_source)? {
             Admission::Known(appended) => return Ok(appended),
             Admission::New { after, known } => (after, known),
+            // This engine knows all events, so nothing outruns it.
+            Admission::Outrun => return Err(AppendError::ConditionOutrun { attempts: 1 }),
         };
         let first = Position::new(state.records.len() as u64 + 1);
         let stamp = Stamp {
@@ -167,6 +172,16 @@ impl Known for State {
         let index = position.get().checked_sub(1).map(|index| index as usize);
         let record = index.and_then(|index| self.records.get(index));
         Ok(record.map(|(_, header, payload)| Record::new(position, header.clone(), payload.clone())))
+    }
+
+    fn first_match(&self, query: &EventQuery, after: Position) -> Result<Matched, LogError> {
+        for (index, (_, header, payload)) in self.records.iter().enumerate().skip(after.get() as usize) {
+            let position = Position::new(index as u64 + 1);
+            if query.matches_record(&RecordRef::decode(position, header, payload)?) {
+                return Ok(Matched::At(position));
+            }
+        }
+        Ok(Matched::No)
     }
 }
 

@@ -62,6 +62,7 @@ pub(crate) async fn append(
         events,
         metadata: write.metadata,
         command,
+        condition: None,
     };
     let appended = shared.api.log.append(append).await;
     let appended = appended.map_err(|error| append_problem(error, ExpectedBy::Header))?;

@@ -164,6 +164,7 @@ impl<A: Aggregate> Deciding<'_, A> {
             events: new,
             metadata: self.call.metadata.clone(),
             command: self.key.clone(),
+            condition: None,
         };
         match self.log.append(append).await {
             Ok(appended) => {

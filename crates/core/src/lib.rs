@@ -24,8 +24,9 @@ pub use domain::{
 pub use event_id::{EVENT_ID_LEN_MAX, EventId, InvalidEventId, InvalidTag, TAG_LEN_MAX, TAGS_MAX, Tag};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use log::{
-    APPEND_BYTES_MAX, APPEND_EVENTS_MAX, Append, AppendError, Appended, AppendedEvent, Appender, Block, BoxFuture,
-    CommandKey, Direction, EventLog, Expected, LogError, Metadata, NewEvent, StreamHead,
+    APPEND_BYTES_MAX, APPEND_EVENTS_MAX, Append, AppendCondition, AppendError, Appended, AppendedEvent, Appender,
+    Block, BoxFuture, CommandKey, Direction, EventLog, EventQuery, Expected, InvalidQuery, LogError, Matching,
+    Metadata, NewEvent, QUERY_TAGS_MAX, QUERY_TYPES_MAX, StreamHead,
 };
 pub use personal::Personal;
 pub use position::{Epoch, Position, Version};

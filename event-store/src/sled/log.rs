@@ -1,6 +1,7 @@
 //! The log on sled as the house uses it: opened, read, appended to, closed.
 
 use super::counters;
+use super::matching::{Checked, append_on_condition};
 use super::open;
 use super::queue::Queued;
 use super::seal::{Pace, SealError, Sealer, seal_all};
@@ -11,8 +12,8 @@ use crate::admission::check_bounds;
 use crate::data_dir::DataDir;
 use crate::metrics::LogMetrics;
 use annals_core::{
-    Append, AppendError, Appended, Appender, Block, BoxFuture, Direction, Epoch, EventId, EventLog, Fingerprint,
-    LogError, Position, Record, StreamHead, StreamId, Version,
+    Append, AppendError, Appended, Appender, Block, BoxFuture, Direction, Epoch, EventId, EventLog, EventQuery,
+    Fingerprint, LogError, Matching, Position, Record, StreamHead, StreamId, Version,
 };
 use chrono::{DateTime, Utc};
 use std::sync::atomic::AtomicBool;
@@ -171,16 +172,25 @@ impl EventLog for SledLog {
     fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError> {
         self.shared.position_at(time.timestamp_micros())
     }
+
+    fn read_matching(&self, query: &EventQuery, after: Position, limit: usize) -> Result<Matching, LogError> {
+        self.shared.read_matching(query, after, limit)
+    }
 }
 
 impl Appender for SledLog {
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
+        if append.condition.is_some() {
+            return Box::pin(append_on_condition(self.shared.clone(), append));
+        }
         let (answer, answered) = oneshot::channel();
         let queued = check_bounds(&append).and_then(|bytes| {
             let runtime = Handle::try_current().ok();
+            let checked = Checked::UpTo(Position::ZERO);
             self.shared.queue.push(Queued {
                 append,
                 bytes,
+                checked,
                 answer,
                 runtime,
             })

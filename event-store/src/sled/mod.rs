@@ -14,6 +14,7 @@ mod journal;
 mod log;
 mod lookups;
 mod manifest;
+mod matching;
 mod names;
 mod open;
 mod queue;
@@ -31,6 +32,7 @@ mod verify;
 mod volume;
 mod volumes;
 mod watchdog;
+mod window;
 mod writer;
 
 pub use index::{alter_index, decode_index_block};

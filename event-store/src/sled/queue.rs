@@ -1,6 +1,7 @@
 //! The append queue: bounded in count and bytes, emptied in groups by the writer.
 
 use super::answers::Answerer;
+use super::matching::Checked;
 use annals_core::{Append, AppendError};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Queued {
     pub(super) append: Append,
     pub(super) bytes: usize,
+    /// How far its condition was checked before it was queued.
+    pub(super) checked: Checked,
     pub(super) answer: Answerer,
     /// The runtime that waits for the answer, if one does.
     pub(super) runtime: Option<Handle>,

@@ -144,7 +144,7 @@ impl Shared {
     }
 
     /// The records at these positions, ascending.
-    fn records(&self, positions: &[Position]) -> Result<Vec<Record>, LogError> {
+    pub(super) fn records(&self, positions: &[Position]) -> Result<Vec<Record>, LogError> {
         let mut records = Vec::with_capacity(positions.len());
         let mut rest = positions;
         while let Some(&position) = rest.first() {

@@ -6,13 +6,15 @@ use super::answers::Answers;
 use super::group::Group;
 use super::indexer::Indexer;
 use super::journal::Journal;
+use super::matching::Checked;
 use super::queue::Queued;
 use super::shared::Shared;
 use super::watchdog::{LOOK, Place};
-use crate::admission::{Admission, Known, Stamp, admit, encode};
+use super::window::Window;
+use crate::admission::{Admission, Known, Matched, Stamp, admit, encode};
 use crate::clock::LogClock;
 use crate::event_ids::EventIds;
-use annals_core::{AppendError, Appended, EventId, LogError, Position, Record, StreamHead, StreamId};
+use annals_core::{AppendError, Appended, EventId, EventQuery, LogError, Position, Record, StreamHead, StreamId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -32,29 +34,40 @@ pub(super) struct Writer {
     clock: LogClock,
     ids: EventIds,
     boot: u64,
+    window: Window,
     answers: Answers,
     /// Ends the watchdog when it is dropped.
     _watched: SyncSender<()>,
 }
 
 /// What the writer sees: everything, also what is not durable yet.
-struct Pending<'a>(&'a Shared);
+struct Pending<'a> {
+    shared: &'a Shared,
+    window: &'a Window,
+    checked: Checked,
+}
 
 impl Known for Pending<'_> {
     fn stream_head(&self, stream: &StreamId) -> Result<Option<StreamHead>, LogError> {
-        self.0.head_up_to(stream, Position::new(u64::MAX))
+        self.shared.head_up_to(stream, Position::new(u64::MAX))
     }
 
     fn find_command(&self, stream: &StreamId, key: &str) -> Result<Option<Position>, LogError> {
-        self.0.find_command(stream, key)
+        self.shared.find_command(stream, key)
     }
 
     fn find_appended(&self, stream: &StreamId, source: &str, id: &EventId) -> Result<Option<Position>, LogError> {
-        self.0.find_appended(stream, source, id)
+        self.shared.find_appended(stream, source, id)
     }
 
     fn record(&self, position: Position) -> Result<Option<Record>, LogError> {
-        self.0.record(position)
+        self.shared.record(position)
+    }
+    fn first_match(&self, query: &EventQuery, after: Position) -> Result<Matched, LogError> {
+        Ok(match self.checked {
+            Checked::Failed(position) => Matched::At(position),
+            Checked::UpTo(position) => self.window.first_match(query, position.max(after)),
+        })
     }
 }
 
@@ -92,6 +105,7 @@ pub(super) fn start(
         clock,
         ids: EventIds::new(),
         boot,
+        window: Window::new(),
         answers: Answers::default(),
         _watched: watched,
     };
@@ -231,9 +245,19 @@ impl Writer {
 
     fn decide(&mut self, queued: &Queued, recorded: i64, records: &mut Group) -> Result<Appended, AppendError> {
         let append = &queued.append;
-        let (after, known) = match admit(append, &Pending(&self.shared), &self.shared.own_source)? {
+        if append.condition.is_some() {
+            self.window.begin(records.next().previous());
+        }
+        let pending = Pending {
+            shared: &self.shared,
+            window: &self.window,
+            checked: queued.checked,
+        };
+        let (after, known) = match admit(append, &pending, &self.shared.own_source)? {
             Admission::Known(appended) => return Ok(appended),
             Admission::New { after, known } => (after, known),
+            // Sent back: whoever waits for the answer checks it again.
+            Admission::Outrun => return Err(AppendError::ConditionOutrun { attempts: 1 }),
         };
         let (first, own_source) = (records.next(), self.shared.own_source.as_str());
         let stamp = Stamp {
@@ -243,13 +267,14 @@ impl Writer {
             recorded,
             own_source,
         };
-        let (ids, tail) = (&mut self.ids, &self.shared.tail);
+        let (ids, tail, window) = (&mut self.ids, &self.shared.tail, &mut self.window);
         Ok(encode(
             append,
             &stamp,
             || ids.next(recorded),
             |header, bytes, payload| {
                 tail.add(records.next(), header);
+                window.add(records.next(), header);
                 records.push(bytes, payload);
             },
         ))

@@ -1,5 +1,6 @@
 //! What is appended, under which conditions, and what comes of it.
 
+use super::query::AppendCondition;
 use crate::record::{CONTENT_TYPE_MSGPACK, Fingerprint};
 use crate::{EventId, Position, StreamId, Tag, Version};
 use chrono::{DateTime, Utc};
@@ -102,6 +103,8 @@ pub struct Append {
     pub metadata: Metadata,
     /// The command's idempotency key, if it has one.
     pub command: Option<CommandKey>,
+    /// What must not have happened meanwhile, in any stream. Looked at after the key and the expected version.
+    pub condition: Option<AppendCondition>,
 }
 
 impl Append {
@@ -113,6 +116,7 @@ impl Append {
             events,
             metadata: Metadata::default(),
             command: None,
+            condition: None,
         }
     }
 
@@ -120,6 +124,13 @@ impl Append {
     #[must_use]
     pub fn expecting(mut self, expected: Expected) -> Self {
         self.expected = expected;
+        self
+    }
+
+    /// With a condition.
+    #[must_use]
+    pub fn on_condition(mut self, condition: AppendCondition) -> Self {
+        self.condition = Some(condition);
         self
     }
 }
@@ -171,6 +182,23 @@ pub enum AppendError {
         key: String,
         /// Where the first command's events begin.
         position: Position,
+    },
+    /// An event that matches the condition's query came after its position.
+    #[error(
+        "the event at position {position} matches the append's condition, which allows none after {after}: read what \
+         matches up to the head, and decide anew"
+    )]
+    ConditionFailed {
+        /// Where such an event stands: one of them, not always the first.
+        position: Position,
+        /// The condition's position.
+        after: Position,
+    },
+    /// The log grew faster than the condition could be checked.
+    #[error("the log grew faster than the append's condition could be checked, {attempts} times: try again")]
+    ConditionOutrun {
+        /// How often it was tried.
+        attempts: u32,
     },
     /// The append itself is outside the bounds.
     #[error("{0}")]

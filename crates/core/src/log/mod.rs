@@ -2,15 +2,17 @@
 
 mod append;
 mod block;
+mod query;
 
 pub use append::{
     APPEND_BYTES_MAX, APPEND_EVENTS_MAX, Append, AppendError, Appended, AppendedEvent, CommandKey, Expected, Metadata,
     NewEvent,
 };
 pub use block::Block;
+pub use query::{AppendCondition, EventQuery, InvalidQuery, Matching, QUERY_TAGS_MAX, QUERY_TYPES_MAX};
 
 use crate::record::{Fingerprint, MalformedRecord, Record};
-use crate::{Epoch, EventId, Position, StreamId, Version};
+use crate::{Epoch, EventId, InvalidTag, Position, StreamId, Tag, Version};
 use chrono::{DateTime, Utc};
 use std::future::Future;
 use std::pin::Pin;
@@ -63,6 +65,9 @@ impl From<MalformedRecord> for LogError {
         }
     }
 }
+
+/// How many bytes of records are read at a time where a query has no index.
+const MATCHING_READ_LEN: usize = 256 * 1024;
 
 /// Reads a log. Calls may block on the disk: call them from a thread that may block.
 ///
@@ -121,6 +126,24 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Position of the last event recorded at or before `time`; zero if there is none.
     fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError>;
+
+    /// The first events after `after` that match the query, at most `limit`, up to the durable head. Engines find tags
+    /// by an index; without one, and for a query that names types alone, the log is read through.
+    fn read_matching(&self, query: &EventQuery, after: Position, limit: usize) -> Result<Matching, LogError> {
+        let (records, reached) = (Vec::new(), after);
+        let mut matching = Matching { records, reached };
+        loop {
+            let blocks = self.read(matching.reached, MATCHING_READ_LEN)?;
+            if blocks.is_empty() {
+                return Ok(matching);
+            }
+            for block in &blocks {
+                if matching.take(query, block.records(), limit)? {
+                    return Ok(matching);
+                }
+            }
+        }
+    }
 }
 
 /// Appends to a log.
@@ -131,4 +154,12 @@ pub trait Appender: EventLog {
 
     /// Keyed hash of a command, so that the log shows that two commands are equal without showing their content.
     fn fingerprint(&self, command: &[u8]) -> Fingerprint;
+
+    /// The tag that stands for a personal value: `key=` and a keyed hash of both in hexadecimal, so that equal values
+    /// have equal tags in this log and none of them can be read or guessed without the log's secret.
+    fn personal_tag(&self, key: &str, value: &str) -> Result<Tag, InvalidTag> {
+        // What a command says begins with its category and a slash, so no command has the fingerprint of a tag.
+        let hash = self.fingerprint(format!("tag\n{key}\n{value}").as_bytes());
+        Tag::new(key, format_args!("{:032x}", u128::from_be_bytes(hash)))
+    }
 }
