@@ -85,6 +85,17 @@ pub(crate) fn append_problem(error: AppendError, by: ExpectedBy) -> Problem {
             actual,
         } => version_conflict(&stream, expected, actual, by),
         AppendError::KeyReused { .. } => command_problem(error.into(), by),
+        AppendError::ConditionFailed { position, after } => Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "append-condition-failed",
+            "Append condition failed",
+            text,
+        )
+        .with("position", position.to_string())
+        .with("after", after.to_string()),
+        AppendError::ConditionOutrun { .. } => {
+            unavailable("overloaded", "Overloaded").retry_after(Duration::from_secs(1))
+        }
         AppendError::Invalid(_) => Problem::malformed("invalid-append", "Invalid append", text),
         AppendError::TooLarge { bytes } => too_large(text).with("bytes", bytes),
         AppendError::Overloaded { retry_after } => unavailable("overloaded", "Overloaded").retry_after(retry_after),

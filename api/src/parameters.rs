@@ -26,14 +26,14 @@ pub(crate) struct Parameters(Vec<(String, String)>);
 impl Parameters {
     /// Reads the query; a name that `known` does not accept is an error that shows `names`.
     pub(crate) fn read(uri: &Uri, names: &str, known: impl Fn(&str) -> bool) -> Result<Self, Problem> {
-        Self::read_repeating(uri, names, None, known)
+        Self::read_repeating(uri, names, &[], known)
     }
 
-    /// Reads the query as [`Self::read`] does; `repeatable` may stand there more than once.
+    /// Reads the query as [`Self::read`] does; those of `repeatable` may stand there more than once.
     pub(crate) fn read_repeating(
         uri: &Uri,
         names: &str,
-        repeatable: Option<&str>,
+        repeatable: &[&str],
         known: impl Fn(&str) -> bool,
     ) -> Result<Self, Problem> {
         let mut found: Vec<(String, String)> = Vec::new();
@@ -54,7 +54,7 @@ impl Parameters {
                 };
                 return Err(invalid(format!("there is no parameter {shown:?} here; {remedy}")));
             }
-            if repeatable != Some(name.as_str()) && found.iter().any(|(other, _)| *other == name) {
+            if !repeatable.contains(&name.as_str()) && found.iter().any(|(other, _)| *other == name) {
                 return Err(invalid(format!(
                     "parameter {name} stands there more than once; send it once"
                 )));

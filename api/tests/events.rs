@@ -209,7 +209,6 @@ fn appends_have_their_owners_types_and_limits() {
     let large =
         json!({"specversion": "1.0", "id": "l", "source": "/pen", "type": "Noted", "data": "x".repeat(1024 * 1024)});
     append(&server, &[], &large).is_problem(413, "too-large", "1048576");
-    append(&server, &[("annals-append-condition", "{}")], &event("c")).is_problem(501, "not-implemented", "Condition");
     for (content_type, body, status) in [
         ("application/cloudevents+json", event("s-1"), 200),
         (

@@ -1,9 +1,10 @@
 //! `POST /v1/streams/{category}/{id}`: appends events of any type to a stream that no aggregate owns.
 
+use super::condition::condition;
 use super::incoming::{Shape, read};
 use crate::answer::Accepted;
 use crate::failure::{ExpectedBy, append_problem, invalid_id, too_large};
-use crate::headers::{APPEND_CONDITION, WriteHeaders, content_type};
+use crate::headers::{WriteHeaders, content_type};
 use crate::parameters::Parameters;
 use crate::path::PathParts;
 use crate::problem::Problem;
@@ -33,9 +34,7 @@ pub(crate) async fn append(
         _ => Shape::Either,
     };
     let stream = StreamId::new(&category, &id).map_err(|error| invalid_id(&error))?;
-    if headers.contains_key(APPEND_CONDITION) {
-        return Err(Problem::not_implemented("the header Annals-Append-Condition"));
-    }
+    let condition = condition(&headers)?;
     let write = WriteHeaders::read(&headers)?;
     refuse_owned(&shared, stream.category())?;
     let body = body::read(body, &shared.bounds).await?;
@@ -62,7 +61,7 @@ pub(crate) async fn append(
         events,
         metadata: write.metadata,
         command,
-        condition: None,
+        condition,
     };
     let appended = shared.api.log.append(append).await;
     let appended = appended.map_err(|error| append_problem(error, ExpectedBy::Header))?;

@@ -2,6 +2,7 @@
 
 mod append;
 mod attributes;
+mod condition;
 mod incoming;
 mod outgoing;
 mod page;

@@ -2,21 +2,24 @@
 
 use super::page::{LIMIT_DEFAULT, LIMIT_MAX, PAGE_LEN_MAX, Page, form};
 use crate::failure::{check_position, invalid_id, log_problem, lost};
-use crate::parameters::Parameters;
+use crate::parameters::{Parameters, wrong};
 use crate::problem::Problem;
 use crate::state::Shared;
-use annals_core::{Direction, EventLog, LogError, Position, RecordRef, StreamId, Version, check_category};
+use annals_core::{
+    Direction, EventLog, EventQuery, LogError, Position, RecordRef, StreamId, Tag, Version, check_category,
+};
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 
-const PARAMETERS: [&str; 9] = [
+const PARAMETERS: [&str; 10] = [
     "after",
     "limit",
     "category",
     "type",
+    "tag",
     "stream",
     "actor",
     "correlation",
@@ -37,6 +40,8 @@ struct Filter {
     category: Option<String>,
     /// Any of these; all if there are none.
     event_types: Vec<String>,
+    /// Events with all of these tags; all events if there are none.
+    tagged: Option<EventQuery>,
     stream: Option<StreamId>,
     actor: Option<String>,
     correlation: Option<String>,
@@ -47,7 +52,7 @@ struct Filter {
 pub(crate) async fn scan(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let form = form(&headers)?;
     let known = |name: &str| PARAMETERS.contains(&name);
-    let parameters = Parameters::read_repeating(&uri, &PARAMETERS.join(", "), Some("type"), known)?;
+    let parameters = Parameters::read_repeating(&uri, &PARAMETERS.join(", "), &["type", "tag"], known)?;
     let filter = Filter::read(&parameters)?;
     let log = Arc::clone(&shared.api.log);
     check_position(log.as_ref(), filter.after)?;
@@ -76,6 +81,7 @@ impl Filter {
             limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?,
             category,
             event_types: parameters.all("type").map(str::to_owned).collect(),
+            tagged: tagged(parameters)?,
             stream: stream.map_err(|error| invalid_id(&error))?,
             actor: owned("actor"),
             correlation: owned("correlation"),
@@ -89,12 +95,24 @@ impl Filter {
         let is = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
         is(&self.category, header.category())
             && (self.event_types.is_empty() || self.event_types.iter().any(|wanted| wanted == header.event_type))
+            && self.tagged.as_ref().is_none_or(|query| query.matches_record(record))
             && is(&self.actor, header.actor.unwrap_or("anonymous"))
             && self.correlation.as_ref().is_none_or(|wanted| match header.correlation {
                 Some(correlation) => correlation == wanted,
                 None => header.id.to_string() == *wanted,
             })
     }
+}
+
+fn tagged(parameters: &Parameters) -> Result<Option<EventQuery>, Problem> {
+    let parsed = |text: &str| Tag::parse(text).map_err(|error| wrong("tag", text, &error.to_string()));
+    let tags: Vec<Tag> = parameters.all("tag").map(parsed).collect::<Result<_, _>>()?;
+    if tags.is_empty() {
+        return Ok(None);
+    }
+    // A request has fewer parameters than a query may have tags.
+    let query = EventQuery::new(Vec::new(), tags);
+    query.map(Some).map_err(|error| wrong("tag", "", &error.to_string()))
 }
 
 /// A page being gathered.
@@ -120,9 +138,10 @@ impl Scan {
             end: until.unwrap_or(head).min(head),
             scanned: 0,
         };
-        match &filter.stream {
-            Some(stream) => scan.stream(log, filter, stream)?,
-            None => scan.log(log, filter)?,
+        match (&filter.stream, &filter.tagged) {
+            (Some(stream), _) => scan.stream(log, filter, stream)?,
+            (None, Some(query)) => scan.tagged(log, filter, query)?,
+            (None, None) => scan.log(log, filter)?,
         }
         Ok(scan)
     }
@@ -142,6 +161,23 @@ impl Scan {
                 if self.is_done() {
                     return Ok(());
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn tagged<L: EventLog + ?Sized>(&mut self, log: &L, filter: &Filter, query: &EventQuery) -> Result<(), LogError> {
+        while !self.is_done() {
+            let found = log.read_matching(query, self.reached, READ_RECORDS)?;
+            for record in &found.records {
+                self.look(log.name(), filter, &record.view()?);
+                if self.is_done() {
+                    return Ok(());
+                }
+            }
+            if found.records.len() < READ_RECORDS {
+                // Nothing that is tagged so follows, up to where the log was looked at.
+                self.reached = self.end.max(self.reached);
             }
         }
         Ok(())

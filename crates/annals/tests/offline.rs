@@ -76,9 +76,9 @@ fn many_lines_under_way_stand_in_the_log_in_their_order() {
             if number % 20 < 10 { "register" } else { "sign-in" },
         );
         let data = if command == "register" {
-            r#"{"email":"a@b.c","name":"A"}"#
+            format!(r#"{{"email":"u-{user}@b.c","name":"A"}}"#)
         } else {
-            "{}"
+            "{}".to_owned()
         };
         let time = chrono::DateTime::from_timestamp(1_500_000_000 + i64::from(number), 0)
             .unwrap()

@@ -208,7 +208,7 @@ fn events_are_followed_as_they_come() {
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     for (user, number) in [("ann", 1), ("bob", 2)] {
         let line = format!(
-            r#"{{"aggregate":"users","id":"{user}","command":"register","data":{{"email":"a@b.c","name":"A"}},"key":"{number}"}}"#
+            r#"{{"aggregate":"users","id":"{user}","command":"register","data":{{"email":"{user}@b.c","name":"A"}},"key":"{number}"}}"#
         );
         run_with(
             annals(),

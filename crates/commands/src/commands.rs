@@ -173,7 +173,10 @@ impl Commands {
             occurred_at: request.occurred_at,
             metadata: request.metadata,
         };
-        let outcome = handler.execute(&self.0.log, call).instrument(span.clone()).await?;
+        let outcome = handler
+            .execute(&self.0.log, &self.0.catalog, call)
+            .instrument(span.clone())
+            .await?;
         span.record("position", outcome.position.get());
         Ok(outcome)
     }

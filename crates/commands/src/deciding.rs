@@ -1,5 +1,6 @@
 //! One command being decided: known key first, then the state, then the decision, then the append.
 
+use crate::beside::{read_beside, tags};
 use crate::guard::{caught, caught_async};
 use crate::handler::Call;
 use crate::known::known_answer;
@@ -7,8 +8,8 @@ use crate::snapshots::Snapshots;
 use crate::state::{Loaded, evolve, load};
 use crate::{CommandError, CommandOutcome};
 use annals_core::{
-    Aggregate, Append, AppendError, Appended, Appender, Command, CommandKey, DecodeError, Event, Expected,
-    InvalidCommand, NewEvent, Rejection, StreamHead, Version,
+    Aggregate, Append, AppendCondition, AppendError, Appended, Appender, Catalog, Command, CommandKey, DecodeError,
+    Event, Expected, InvalidCommand, NewEvent, StreamHead, Version,
 };
 use std::sync::Arc;
 use tokio::sync::MutexGuard;
@@ -35,6 +36,7 @@ pub(crate) enum Pending<C> {
 /// One command, and the right to decide it on this node.
 pub(crate) struct Deciding<'a, A: Aggregate> {
     pub(crate) log: &'a Arc<dyn Appender>,
+    pub(crate) catalog: &'a Arc<Catalog>,
     pub(crate) call: &'a Call,
     pub(crate) key: Option<CommandKey>,
     pub(crate) command: Pending<A::Command>,
@@ -61,9 +63,9 @@ impl<A: Aggregate> Deciding<'_, A> {
             (None, None) => Loaded::default(),
             (None, Some(head)) => load(self.log, &self.call.stream, head, self.snapshots).await?,
         };
-        let decided = self.decide(&loaded);
+        let decided = self.decide(&loaded).await;
         match decided {
-            Ok(events) if !events.is_empty() => self.append(loaded, events).await,
+            Ok((events, condition)) if !events.is_empty() => self.append(loaded, events, condition).await,
             // No append will check these against the log, so it is done here.
             Ok(_) | Err(CommandError::Rejected(_) | CommandError::VersionConflict { .. })
                 if cached && !self.is_newest(&loaded)? =>
@@ -124,7 +126,8 @@ impl<A: Aggregate> Deciding<'_, A> {
         Ok(command)
     }
 
-    fn decide(&mut self, loaded: &Loaded<A>) -> Result<Vec<A::Event>, CommandError> {
+    /// The events of the command, and the condition under which they may be appended if it depends on other streams.
+    async fn decide(&mut self, loaded: &Loaded<A>) -> Result<(Vec<A::Event>, Option<AppendCondition>), CommandError> {
         let expected_version = match self.call.expected {
             Expected::Any => loaded.version,
             Expected::None => Version::ZERO,
@@ -139,9 +142,16 @@ impl<A: Aggregate> Deciding<'_, A> {
         }
         let command = self.next_command()?;
         let id = self.call.stream.id();
-        let decided = caught(|| A::check_id(id, &command).and_then(|()| loaded.state.decide(command)))
-            .map_err(|detail| self.panicked("decide", detail))?;
-        Ok(decided?)
+        let model = caught(|| A::check_id(id, &command).map(|()| A::beside(id, &command)))
+            .map_err(|detail| self.panicked("beside", detail))??;
+        let Some(model) = model else {
+            let decided = caught(|| loaded.state.decide(command)).map_err(|detail| self.panicked("decide", detail))?;
+            return Ok((decided?, None));
+        };
+        let (model, condition) = read_beside(self.log, self.catalog, self.call, model).await?;
+        let decided =
+            caught(|| model.decide(&loaded.state, command)).map_err(|detail| self.panicked("decide", detail))?;
+        Ok((decided?, Some(condition)))
     }
 
     fn is_newest(&self, loaded: &Loaded<A>) -> Result<bool, CommandError> {
@@ -149,7 +159,12 @@ impl<A: Aggregate> Deciding<'_, A> {
         Ok(head.map_or(Version::ZERO, |head| head.version) == loaded.version)
     }
 
-    async fn append(&mut self, loaded: Loaded<A>, events: Vec<A::Event>) -> Result<Step, CommandError> {
+    async fn append(
+        &mut self,
+        loaded: Loaded<A>,
+        events: Vec<A::Event>,
+        condition: Option<AppendCondition>,
+    ) -> Result<Step, CommandError> {
         let new: Vec<NewEvent> = events
             .iter()
             .map(|event| self.new_event(event))
@@ -164,7 +179,7 @@ impl<A: Aggregate> Deciding<'_, A> {
             events: new,
             metadata: self.call.metadata.clone(),
             command: self.key.clone(),
-            condition: None,
+            condition,
         };
         match self.log.append(append).await {
             Ok(appended) => {
@@ -172,6 +187,11 @@ impl<A: Aggregate> Deciding<'_, A> {
                     *self.slot = self.evolved(loaded, &events, bytes, &appended);
                 }
                 Ok(Step::Done(self.outcome(appended)))
+            }
+            // What it depends on changed, the stream itself did not: its version is looked at first.
+            Err(AppendError::ConditionFailed { .. } | AppendError::ConditionOutrun { .. }) => {
+                *self.slot = Some(loaded);
+                Ok(Step::Stale)
             }
             Err(AppendError::VersionConflict { .. }) if self.call.expected == Expected::Any => Ok(Step::Stale),
             Err(error) => Err(error.into()),
@@ -201,14 +221,9 @@ impl<A: Aggregate> Deciding<'_, A> {
     fn new_event(&self, event: &A::Event) -> Result<NewEvent, CommandError> {
         let known = event.event_type();
         let payload = event.encode().map_err(|error| self.unwritable(&error))?;
-        // The value of a tag comes from the command's fields, so it is the command that cannot be accepted.
-        let tags = event.tags().map_err(|error| Rejection {
-            code: "invalid-tag".into(),
-            message: error.to_string(),
-        })?;
         let mut new = NewEvent::new(known.name, payload);
         new.schema_version = known.version;
-        new.tags = tags;
+        new.tags = tags(self.log.as_ref(), &event.tags())?;
         new.occurred_at = self.call.occurred_at;
         Ok(new)
     }

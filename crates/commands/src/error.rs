@@ -39,7 +39,7 @@ pub enum CommandError {
         actual: Version,
     },
     /// Others were faster, every time.
-    #[error("stream {stream} changed under the command {attempts} times: try again")]
+    #[error("stream {stream}, or what its command depends on, changed under the command {attempts} times: try again")]
     Contended {
         /// The stream.
         stream: StreamId,
@@ -95,7 +95,7 @@ pub enum CommandError {
     Panicked {
         /// The stream.
         stream: StreamId,
-        /// Which code: `prepare`, `decide` or `evolve`.
+        /// Which code: `prepare`, `beside`, `decide` or `evolve`.
         code: &'static str,
         /// The panic's message.
         detail: String,

@@ -6,8 +6,8 @@ use crate::snapshots::Snapshots;
 use crate::state::Loaded;
 use crate::{CommandBody, CommandError, CommandOutcome, CommandSettings};
 use annals_core::{
-    Aggregate, Appender, BoxFuture, Command, CommandKey, Expected, InvalidCommand, Metadata, SnapshotStore, StreamId,
-    without_personal,
+    Aggregate, Appender, BoxFuture, Catalog, Command, CommandKey, Expected, InvalidCommand, Metadata, SnapshotStore,
+    StreamId, without_personal,
 };
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub(crate) trait Handler: Send + Sync {
     fn execute<'a>(
         &'a self,
         log: &'a Arc<dyn Appender>,
+        catalog: &'a Arc<Catalog>,
         call: Call,
     ) -> BoxFuture<'a, Result<CommandOutcome, CommandError>>;
 
@@ -55,9 +56,10 @@ impl<A: Aggregate> Handler for TypedHandler<A> {
     fn execute<'a>(
         &'a self,
         log: &'a Arc<dyn Appender>,
+        catalog: &'a Arc<Catalog>,
         call: Call,
     ) -> BoxFuture<'a, Result<CommandOutcome, CommandError>> {
-        Box::pin(self.run(log, call))
+        Box::pin(self.run(log, catalog, call))
     }
 
     fn check_snapshots(&self, log: &Arc<dyn Appender>, stop: &AtomicBool) {
@@ -78,12 +80,18 @@ impl<A: Aggregate> TypedHandler<A> {
         }
     }
 
-    async fn run(&self, log: &Arc<dyn Appender>, call: Call) -> Result<CommandOutcome, CommandError> {
+    async fn run(
+        &self,
+        log: &Arc<dyn Appender>,
+        catalog: &Arc<Catalog>,
+        call: Call,
+    ) -> Result<CommandOutcome, CommandError> {
         let command = read::<A>(&call.command, &call.body)?;
         let key = command_key(log.as_ref(), &call, &command)?;
         let slot = self.states.slot::<A>(&call.stream);
         let mut decision = Deciding {
             log,
+            catalog,
             call: &call,
             key,
             command: Pending::New(command),

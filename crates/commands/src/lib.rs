@@ -2,6 +2,7 @@
 //!
 //! Knows the log only through core's traits; knows nothing of HTTP, views or engines.
 
+mod beside;
 mod cache;
 mod commands;
 mod deciding;

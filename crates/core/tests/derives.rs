@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 
 #[derive(Debug, PartialEq, Event)]
 enum AccountEvent {
-    #[event(tags(owner))]
+    #[event(tags(owner, initial = initial(holder_name), holder = holder_name))]
     Opened {
         owner: String,
         holder_name: Personal<String>,
@@ -16,6 +16,10 @@ enum AccountEvent {
         currency: String,
     },
     Closed,
+}
+
+fn initial(name: &Personal<String>) -> char {
+    name.get().and_then(|name| name.chars().next()).unwrap_or('?')
 }
 
 fn deposited_from_1(_: u32, mut data: serde_json::Value) -> Result<serde_json::Value, String> {
@@ -90,18 +94,31 @@ fn events_come_back_as_they_were_written() {
     }
 }
 
+/// The tags as they would stand in a log whose keyed hash of a value is `<value>`.
+fn written(event: &AccountEvent) -> Result<Vec<String>, InvalidTag> {
+    let keyed = |key: &str, value: &str| Tag::new(key, format_args!("<{value}>"));
+    let tags = event.tags();
+    tags.iter().map(|tag| Ok(tag.to_tag(keyed)?.to_string())).collect()
+}
+
 #[test]
 fn an_event_has_its_tags() {
     let opened = AccountEvent::Opened {
         owner: "ann".into(),
         holder_name: "Ann".to_owned().into(),
     };
-    assert_eq!(opened.tags().unwrap(), [Tag::new("owner", "ann").unwrap()]);
+    assert_eq!(written(&opened).unwrap(), ["owner=ann", "initial=A", "holder=<Ann>"]);
+    assert!(!format!("{:?}", opened.tags()).contains("Ann"));
+    let erased = AccountEvent::Opened {
+        owner: "ann".into(),
+        holder_name: Personal::erased(),
+    };
+    assert_eq!(written(&erased).unwrap(), ["owner=ann", "initial=?"]);
     let comma = AccountEvent::Opened {
         owner: "a,b".into(),
         holder_name: "Ann".to_owned().into(),
     };
-    assert!(comma.tags().is_err());
+    assert!(written(&comma).is_err());
 }
 
 #[test]

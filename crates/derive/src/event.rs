@@ -12,7 +12,7 @@ struct EventAttributes {
     was: Vec<LitStr>,
     version: Option<LitInt>,
     upcast: Option<Path>,
-    tags: Vec<(String, Ident)>,
+    tags: Vec<TagAttribute>,
 }
 
 impl EventAttributes {
@@ -36,7 +36,7 @@ impl EventAttributes {
                     let content;
                     syn::parenthesized!(content in meta.input);
                     let tags = Punctuated::<TagAttribute, Token![,]>::parse_terminated(&content)?;
-                    found.tags.extend(tags.into_iter().map(|tag| (tag.key, tag.field)));
+                    found.tags.extend(tags);
                 } else {
                     return Err(meta.error("expected name, was, version, upcast or tags(…)"));
                 }
@@ -47,8 +47,10 @@ impl EventAttributes {
     }
 }
 
+/// `field`, `key = field` or `key = function(field)`.
 struct TagAttribute {
     key: String,
+    function: Option<Path>,
     field: Ident,
 }
 
@@ -56,12 +58,28 @@ impl syn::parse::Parse for TagAttribute {
     fn parse(input: syn::parse::ParseStream<'_>) -> Result<Self> {
         let first: Ident = input.parse()?;
         let key = first.to_string();
-        let field = if input.parse::<Option<Token![=]>>()?.is_some() {
-            input.parse()?
-        } else {
-            first
-        };
-        Ok(Self { key, field })
+        if input.parse::<Option<Token![=]>>()?.is_none() {
+            return Ok(Self {
+                key,
+                function: None,
+                field: first,
+            });
+        }
+        let path: Path = input.parse()?;
+        if input.peek(syn::token::Paren) {
+            let content;
+            syn::parenthesized!(content in input);
+            return Ok(Self {
+                key,
+                function: Some(path),
+                field: content.parse()?,
+            });
+        }
+        Ok(Self {
+            key,
+            function: None,
+            field: path.require_ident()?.clone(),
+        })
     }
 }
 
@@ -116,7 +134,7 @@ pub(crate) fn event(input: &DeriveInput) -> Result<TokenStream> {
                     match self { #(#names,)* }
                 }
 
-                fn tags(&self) -> ::core::result::Result<::std::vec::Vec<#core::Tag>, #core::InvalidTag> {
+                fn tags(&self) -> ::std::vec::Vec<#core::EventTag> {
                     match self { #(#tags,)* }
                 }
 
@@ -138,23 +156,25 @@ pub(crate) fn event(input: &DeriveInput) -> Result<TokenStream> {
 fn tags_arm(owner: &Ident, variant: &Variant, attributes: &EventAttributes, core: &TokenStream) -> Result<TokenStream> {
     let ident = &variant.ident;
     if attributes.tags.is_empty() {
-        return Ok(quote!(#owner::#ident { .. } => Ok(::std::vec::Vec::new())));
+        return Ok(quote!(#owner::#ident { .. } => ::std::vec::Vec::new()));
     }
-    let (mut keys, mut fields) = (vec![], vec![]);
-    for (key, field) in &attributes.tags {
+    let (mut tags, mut bound) = (vec![], vec![]);
+    for TagAttribute { key, function, field } in &attributes.tags {
         if !variant.fields.iter().any(|known| known.ident.as_ref() == Some(field)) {
             return Err(Error::new_spanned(
                 field,
                 format!("{ident} has no field {field}: a tag names a field"),
             ));
         }
-        keys.push(key);
-        fields.push(field);
+        let value = function
+            .as_ref()
+            .map_or_else(|| quote!(#field), |function| quote!(&#function(#field)));
+        tags.push(quote!(#core::derive_support::TagValue::event_tag(#value, #key)));
+        bound.push(field);
     }
-    let mut bound = fields.clone();
     bound.sort();
     bound.dedup();
-    Ok(quote!(#owner::#ident { #(#bound,)* .. } => Ok(::std::vec![#(#core::Tag::new(#keys, #fields)?),*])))
+    Ok(quote!(#owner::#ident { #(#bound,)* .. } => [#(#tags),*].into_iter().flatten().collect()))
 }
 
 pub(crate) fn event_set(input: &DeriveInput) -> Result<TokenStream> {

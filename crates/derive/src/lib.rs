@@ -13,7 +13,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// Implements `Event` for an enum: each variant is an event type, named like the variant.
 ///
 /// On a variant: `#[event(name = "…")]`, `#[event(was = "OldName")]`, `#[event(version = 2, upcast = path)]`,
-/// `#[event(tags(field, key = field))]`.
+/// `#[event(tags(field, key = field, key = function(field)))]`.
 #[proc_macro_derive(Event, attributes(event, serde))]
 pub fn event(input: TokenStream) -> TokenStream {
     finish(event::event(&parse_macro_input!(input as DeriveInput)))

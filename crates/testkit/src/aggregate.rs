@@ -1,12 +1,16 @@
 //! Stories of one aggregate: its events so far, a command, and what comes of it.
 
+use crate::happened::{Happened, Recorder, on, written};
 use crate::stored::stored;
-use annals_core::{Aggregate, Command, Event, Payload, Rejection};
+use annals_core::{Aggregate, Beside, Catalog, Command, Event, Payload, Rejection};
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+
+/// Id of the stream that a story of an aggregate is about.
+pub const STORY_ID: &str = "self";
 
 /// An aggregate to which these events happened: `given::<Account>([Opened { .. }])`.
 ///
@@ -14,9 +18,12 @@ use std::thread::{self, Thread};
 ///
 /// When an event or the state cannot be read back from its stored form.
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
-    let mut given = Given { state: A::default() };
+    let mut given = Given {
+        state: A::default(),
+        happened: Vec::new(),
+    };
     for event in events {
-        given.evolve(&event);
+        given.evolve(event);
     }
     given
 }
@@ -25,12 +32,23 @@ pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<
 #[derive(Debug)]
 pub struct Given<A> {
     state: A,
+    /// All events of the story, for decision models.
+    happened: Vec<Happened>,
 }
 
 impl<A: Aggregate> Given<A> {
-    fn evolve(&mut self, event: &A::Event) {
-        self.state.evolve(&read_back(event));
+    fn evolve(&mut self, event: A::Event) {
+        self.state.evolve(&read_back(&event));
         self.state = stored(&self.state);
+        self.happened.push(on(&format!("{}/{STORY_ID}", A::CATEGORY), event));
+    }
+
+    /// Beside what happened to the aggregate, this happened in other streams: `.beside([on("users/bob", registered())])`.
+    /// Only commands with a decision model see it.
+    #[must_use]
+    pub fn beside(mut self, events: impl IntoIterator<Item = Happened>) -> Self {
+        self.happened.extend(events);
+        self
     }
 
     /// What comes of the command.
@@ -45,8 +63,29 @@ impl<A: Aggregate> Given<A> {
     pub fn when(self, command: A::Command) -> Outcome<A> {
         let body = command.to_msgpack().unwrap_or_else(|error| panic!("{error}"));
         let command = A::Command::from_msgpack(command.name(), &body).unwrap_or_else(|error| panic!("{error}"));
-        let decision = wait_for(A::prepare(command)).and_then(|command| self.state.decide(command));
+        let decision = wait_for(A::prepare(command)).and_then(|command| match A::beside(STORY_ID, &command) {
+            Some(model) => self.folded(model).decide(&self.state, command),
+            None => self.state.decide(command),
+        });
         Outcome { given: self, decision }
+    }
+
+    /// The model with everything that happened within its boundary.
+    fn folded(&self, mut model: Beside<A>) -> Beside<A> {
+        let boundary = model.boundary();
+        let tags: Vec<String> = boundary.tags().iter().map(written).collect();
+        let mut recorder = Recorder::default();
+        for happened in &self.happened {
+            let of_type = boundary.types().is_empty() || boundary.types().contains(&happened.event_type());
+            let inside = of_type && tags.iter().all(|tag| happened.tags().contains(tag));
+            recorder.record(happened, |record| {
+                if inside {
+                    let applied = model.apply(&Catalog::default(), record);
+                    applied.unwrap_or_else(|error| panic!("{error}"));
+                }
+            });
+        }
+        model
     }
 
     /// The state, to be looked at.
@@ -78,7 +117,7 @@ where
             Ok(events) => assert_eq!(events, expected, "other events than expected"),
             Err(rejection) => panic!("rejected with {rejection}, expected {expected:?}"),
         }
-        for event in &expected {
+        for event in expected {
             self.given.evolve(event);
         }
         self.given

@@ -1,8 +1,9 @@
 //! Events as a story tells them: what happened, in which stream, and when.
 
-use annals_core::{Event, EventIdRef, Header, Position, RecordRef, StreamId};
+use annals_core::{Event, EventIdRef, EventTag, Header, Position, RecordRef, StreamId, Tag};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The stream of an event that does not say where it stands.
 pub const DEFAULT_STREAM: &str = "accounts/acc-1";
@@ -38,18 +39,36 @@ pub fn on<E: Event>(stream: &str, event: E) -> Happened {
     };
     let stream: StreamId = full.parse().unwrap_or_else(|error| panic!("{error}"));
     let known = event.event_type();
-    let tags = event.tags().unwrap_or_else(|error| panic!("{}: {error}", known.name));
     Happened {
         stream,
         event_type: known.name,
         schema_version: known.version,
-        tags: tags.iter().map(ToString::to_string).collect(),
+        tags: event.tags().iter().map(written).collect(),
         payload: event.encode().unwrap_or_else(|error| panic!("{error}")),
         occurred_at: None,
     }
 }
 
+/// The tag as a log would write it; another hash stands for the keyed one.
+pub(crate) fn written(tag: &EventTag) -> String {
+    let keyed = |key: &str, value: &str| {
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        Tag::new(key, format_args!("{:016x}", hasher.finish()))
+    };
+    let tag = tag.to_tag(keyed).unwrap_or_else(|error| panic!("{error}"));
+    tag.to_string()
+}
+
 impl Happened {
+    pub(crate) fn tags(&self) -> &[String] {
+        &self.tags
+    }
+
+    pub(crate) fn event_type(&self) -> &'static str {
+        self.event_type
+    }
+
     /// The same event with the business time `time`, RFC 3339.
     ///
     /// # Panics

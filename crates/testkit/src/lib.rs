@@ -17,7 +17,7 @@ mod reactor;
 mod stored;
 mod view;
 
-pub use aggregate::{Given, Outcome, given};
+pub use aggregate::{Given, Outcome, STORY_ID, given};
 pub use happened::{DEFAULT_STREAM, Happened, on};
 pub use reactor::{ReactorOutcome, ReactorStory, reactor, to};
 pub use view::{RowOf, ViewStory, view};

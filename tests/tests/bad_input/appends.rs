@@ -66,7 +66,7 @@ fn what_is_no_event() -> Result<()> {
             .is(415, "unsupported-media-type", "application/cloudevents"),
         note("a condition", event("e-1").to_string())
             .header("annals-append-condition", "{}")
-            .is(501, "not-implemented", "leave it out"),
+            .is(400, "invalid-header", "after"),
     ];
     check_all(&server, &server.command, &cases)?;
     server.stop()

@@ -5,8 +5,8 @@ use super::output::{FormatArg, Listing};
 use super::verdict::{Outcome, Verdict};
 use crate::source::{Kind, LogArgs, Source};
 use annals_core::{
-    Direction, EventLog, InvalidId, MalformedRecord, Position, RecordRef, StreamId, Version, check_category,
-    cloud_event,
+    Direction, EventLog, EventQuery, InvalidId, MalformedRecord, Position, RecordRef, StreamId, Tag, Version,
+    check_category, cloud_event,
 };
 use anyhow::{Result, bail};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,7 +21,8 @@ const READ_BYTES: usize = 1 << 20;
 const STREAM_PAGE: usize = 500;
 
 const HELP: &str = "\
-Events come in the order of the log. Filters are joined with \"and\"; --type may be given several times.
+Events come in the order of the log. Filters are joined with \"and\"; --type may be given several times (any of
+them), --tag too (all of them).
 JSON lines are CloudEvents; `time` is when an event occurred, `recordedtime` when the log recorded it.
 Times are written 2017-10-02T10:56:33Z, or without an offset in UTC, or as a date.
 
@@ -29,6 +30,7 @@ Examples:
   annals events --limit 20
   annals events --stream orders/ord-1 --format json
   annals events --type PaymentRefunded --since 2017-10-01 --until 2017-11-01 --format csv
+  annals events --tag order=ord-1
   annals events --url http://127.0.0.1:8080 --follow";
 
 /// List and filter the events of a log
@@ -42,6 +44,10 @@ pub(crate) struct Args {
     /// Only events of this type
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
+
+    /// Only events with this tag
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = Tag::parse)]
+    tags: Vec<Tag>,
 
     /// Only this stream
     #[arg(long, value_name = "CATEGORY/ID", conflicts_with = "category")]
@@ -121,6 +127,7 @@ impl Args {
                 .as_ref()
                 .is_none_or(|stream| stream.as_str() == header.stream)
             && (self.types.is_empty() || self.types.iter().any(|wanted| wanted == header.event_type))
+            && self.tags.iter().all(|tag| header.tags.contains(&tag.as_str()))
             && self
                 .actor
                 .as_deref()
@@ -145,6 +152,9 @@ impl List<'_> {
         if let (Some(stream), false) = (&self.args.stream, self.args.follow) {
             return self.stream(log, stream, after);
         }
+        if !self.args.tags.is_empty() && !self.args.follow {
+            return self.tagged(log, after);
+        }
         loop {
             let blocks = log.read(after, READ_BYTES)?;
             for block in &blocks {
@@ -162,6 +172,23 @@ impl List<'_> {
                 }
                 log.wait_beyond(after, Duration::from_secs(60));
             }
+        }
+    }
+
+    /// Events by their tags, found by the index if the log has one.
+    fn tagged(&mut self, log: &dyn EventLog, mut after: Position) -> Result<()> {
+        let query = EventQuery::new(Vec::new(), self.args.tags.clone())?;
+        loop {
+            let page = log.read_matching(&query, after, STREAM_PAGE)?;
+            for record in &page.records {
+                if self.record(log, record.view())?.is_break() {
+                    return Ok(());
+                }
+            }
+            if page.records.len() < STREAM_PAGE {
+                return Ok(());
+            }
+            after = page.reached;
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Must not know each other, nor any view or process: what one needs of another stands in its commands.
 
+mod address;
 mod check;
 mod order;
 mod payment;

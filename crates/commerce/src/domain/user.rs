@@ -1,7 +1,10 @@
 //! Users: who buys, and who is online. A user is registered once; whoever is deactivated stays so.
 
+use super::address::{AddressOwner, one_address};
 use super::check::{NAME_LEN_MAX, check_filled, check_length, rejection};
-use annals_core::{Aggregate, Command, Decision, Event, Personal, Rejection, State, accept, accept_nothing, reject};
+use annals_core::{
+    Aggregate, Beside, Command, Decision, Event, Personal, Rejection, State, accept, accept_nothing, reject,
+};
 
 /// Longest e-mail address in characters (RFC 5321).
 const EMAIL_LEN_MAX: usize = 254;
@@ -37,6 +40,7 @@ pub enum UserCommand {
 #[derive(Debug, Clone, PartialEq, Event)]
 pub enum UserEvent {
     /// A user was registered.
+    #[event(tags(email = one_address(email)))]
     UserRegistered {
         /// E-mail address.
         email: Personal<String>,
@@ -55,9 +59,13 @@ pub enum UserEvent {
     /// A user who was online signed out.
     UserSignedOut,
     /// A user has another e-mail address.
+    #[event(tags(email = one_address(email), email = one_address(previous)))]
     UserEmailChanged {
         /// The new one.
         email: Personal<String>,
+        /// The one before, which is free again.
+        #[serde(default)]
+        previous: Personal<String>,
     },
     /// A user was deactivated.
     UserDeactivated {
@@ -83,6 +91,15 @@ impl Aggregate for User {
     type Command = UserCommand;
     type Event = UserEvent;
 
+    fn beside(id: &str, command: &UserCommand) -> Option<Beside<Self>> {
+        match command {
+            UserCommand::Register { email, .. } | UserCommand::ChangeEmail { email } => {
+                AddressOwner::of(email, id).map(Beside::new)
+            }
+            _ => None,
+        }
+    }
+
     fn decide(&self, command: UserCommand) -> Decision<UserEvent> {
         match command {
             UserCommand::Register {
@@ -105,7 +122,8 @@ impl Aggregate for User {
             UserCommand::ChangeEmail { email } if email == self.email => accept_nothing(),
             UserCommand::ChangeEmail { email } => {
                 check_email(&email)?;
-                accept([UserEvent::UserEmailChanged { email }])
+                let previous = self.email.clone();
+                accept([UserEvent::UserEmailChanged { email, previous }])
             }
         }
     }
@@ -126,7 +144,7 @@ impl Aggregate for User {
             }
             UserEvent::UserSignedIn { .. } => self.online = true,
             UserEvent::UserSignedOut => self.online = false,
-            UserEvent::UserEmailChanged { email } => self.email = email.clone(),
+            UserEvent::UserEmailChanged { email, .. } => self.email = email.clone(),
             UserEvent::UserDeactivated { .. } => {
                 self.deactivated = true;
                 self.online = false;

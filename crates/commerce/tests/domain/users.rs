@@ -4,7 +4,7 @@ use crate::samples::registered;
 use UserCommand::{Deactivate, SignIn, SignOut};
 use annals_commerce::{User, UserCommand, UserEvent};
 use annals_core::Personal;
-use annals_testkit::given;
+use annals_testkit::{given, on};
 
 const SIGNED_IN: UserEvent = UserEvent::UserSignedIn { already_online: false };
 const DEACTIVATED: UserEvent = UserEvent::UserDeactivated { was_online: false };
@@ -79,9 +79,76 @@ fn an_address_is_changed_to_another_one() {
         .when(change_email("bob@example.org"))
         .then([UserEvent::UserEmailChanged {
             email: "bob@example.org".to_owned().into(),
+            previous: "ann@example.org".to_owned().into(),
         }])
         .when(change_email("bob@example.org"))
         .then_nothing();
+}
+
+fn registered_as(email: &str) -> UserEvent {
+    UserEvent::UserRegistered {
+        email: email.to_owned().into(),
+        name: "Bob".to_owned().into(),
+        city: None,
+        state: None,
+    }
+}
+
+fn changed(email: &str, previous: &str) -> UserEvent {
+    UserEvent::UserEmailChanged {
+        email: email.to_owned().into(),
+        previous: previous.to_owned().into(),
+    }
+}
+
+#[test]
+fn an_address_belongs_to_one_user() {
+    let bob = || on("users/bob", registered_as("Ann@Example.org"));
+    given::<User>([])
+        .beside([bob()])
+        .when(register("ann@example.org", "Ann"))
+        .then_rejected("email-taken");
+    given::<User>([registered()])
+        .beside([on("users/bob", registered_as("bob@example.org"))])
+        .when(change_email("BOB@example.org"))
+        .then_rejected("email-taken");
+    given::<User>([])
+        .beside([on("users/bob", registered_as("bob@example.org"))])
+        .when(register("ann@example.org", "Ann"))
+        .then([registered()]);
+}
+
+#[test]
+fn who_leaves_an_address_sets_it_free_and_who_is_deactivated_keeps_it() {
+    let bob = |event| on("users/bob", event);
+    given::<User>([])
+        .beside([
+            bob(registered_as("ann@example.org")),
+            bob(changed("bob@example.org", "ann@example.org")),
+        ])
+        .when(register("ann@example.org", "Ann"))
+        .then([registered()]);
+    given::<User>([])
+        .beside([
+            bob(registered_as("ann@example.org")),
+            bob(changed("bob@example.org", "ann@example.org")),
+            bob(changed("ann@example.org", "bob@example.org")),
+        ])
+        .when(register("ann@example.org", "Ann"))
+        .then_rejected("email-taken");
+    given::<User>([])
+        .beside([bob(registered_as("ann@example.org")), bob(DEACTIVATED)])
+        .when(register("ann@example.org", "Ann"))
+        .then_rejected("email-taken");
+}
+
+#[test]
+fn ones_own_address_may_be_written_otherwise() {
+    given::<User>([registered()])
+        .when(change_email("Ann@Example.org"))
+        .then([changed("Ann@Example.org", "ann@example.org")])
+        .when(change_email("ann@example.org"))
+        .then([changed("ann@example.org", "Ann@Example.org")]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Aggregates: decide commands against a state that is folded from events.
 
+use super::boundary::Beside;
 use super::command::Command;
 use super::event::Event;
 use serde::Serialize;
@@ -63,6 +64,13 @@ pub trait Aggregate: State {
     fn check_id(id: &str, command: &Self::Command) -> Result<(), Rejection> {
         let _ = (id, command);
         Ok(())
+    }
+
+    /// What the command depends on beside the state, if anything: `Some(Beside::new(model))`. The model then decides, and
+    /// nothing may come between. Most commands need nothing. Pure.
+    fn beside(id: &str, command: &Self::Command) -> Option<Beside<Self>> {
+        let _ = (id, command);
+        None
     }
 
     /// Decides a command. Pure: it may be called again for the same command.

@@ -1,6 +1,6 @@
 //! Events: typed facts, stored under a name and a schema version, upcast whenever an older version is read.
 
-use crate::event_id::Tag;
+use super::boundary::EventTag;
 use crate::record::{CONTENT_TYPE_MSGPACK, payload_to_json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -69,7 +69,8 @@ pub enum DecodeError {
 /// Events of one aggregate. Derive it on an enum: `#[derive(Event)]`; names are the variants.
 ///
 /// Attributes on a variant: `#[event(name = "…")]`, `#[event(was = "OldName")]`, `#[event(version = 2, upcast = path)]`
-/// (a [`Upcast`] function), `#[event(tags(field, other = path.to.field))]`.
+/// (a [`Upcast`] function), `#[event(tags(field, key = other_field, key = function(field)))]`. A tag of a
+/// [`crate::Personal`] field is stored as a keyed hash.
 pub trait Event: Sized + Send + Sync + 'static {
     /// All types of this enum.
     const TYPES: &'static [EventType];
@@ -77,8 +78,8 @@ pub trait Event: Sized + Send + Sync + 'static {
     /// The type of this event.
     fn event_type(&self) -> &'static EventType;
 
-    /// Its tags; one whose value breaks the rules of tags is left out by the derive's caller with an error.
-    fn tags(&self) -> Result<Vec<Tag>, crate::InvalidTag>;
+    /// Its tags. Whether their values hold to the rules shows when they are written, see [`EventTag::to_tag`].
+    fn tags(&self) -> Vec<EventTag>;
 
     /// Its fields as MessagePack.
     fn encode(&self) -> Result<Vec<u8>, DecodeError>;

@@ -2,6 +2,7 @@
 //! number or does I/O; time, ids and actor come in with the command.
 
 mod aggregate;
+mod boundary;
 mod command;
 mod event;
 mod event_set;
@@ -9,6 +10,7 @@ mod reactor;
 mod view;
 
 pub use aggregate::{Aggregate, Decision, Rejection, State, accept, accept_nothing, reject};
+pub use boundary::{Beside, Boundary, DecisionModel, EventTag};
 pub use command::{Command, InvalidCommand};
 pub use event::{DecodeError, Event, EventType, Payload, Upcast};
 pub use event_set::{Catalog, EventSet, Recorded};
@@ -18,6 +20,7 @@ pub use view::{INDEX_TEXT_LEN_MAX, IndexKind, IndexValue, Indexed, KEY_LEN_MAX, 
 /// What the derives expand to. Not for use by hand.
 #[doc(hidden)]
 pub mod derive_support {
+    pub use super::boundary::TagValue;
     pub use super::command::{command_from_json, command_from_msgpack, command_to_msgpack};
     pub use super::event::{decode_fields, encode_fields};
     pub use serde;
