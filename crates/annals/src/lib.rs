@@ -31,8 +31,9 @@ pub use cli::run;
 pub mod prelude {
     pub use crate::Backend;
     pub use annals_core::{
-        Aggregate, Command, CommandCall, Decision, Event, EventSet, Indexed, InvalidCommand, Key, Keys, Personal,
-        Reactor, Recorded, Rejection, Row, State, View, accept, accept_nothing, reject,
+        Aggregate, Beside, Boundary, Command, CommandCall, Decision, DecisionModel, Event, EventSet, EventTag, Indexed,
+        InvalidCommand, Key, Keys, Personal, Reactor, Recorded, Rejection, Row, State, View, accept, accept_nothing,
+        reject,
     };
     pub use std::process::ExitCode;
 }
