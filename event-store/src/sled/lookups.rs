@@ -73,7 +73,6 @@ impl Shared {
     }
 
     /// Positions of the events with a tag after a position, ascending, at most `limit`, up to `head`.
-    #[allow(dead_code, reason = "for conditions over tags")]
     pub(super) fn tag_positions(
         &self,
         tag: &str,
