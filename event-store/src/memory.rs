@@ -110,8 +110,9 @@ impl MemoryLog {
         );
         state.remember(append, &appended, &known, &self.shared.own_source);
         let head = Position::new(state.records.len() as u64);
-        drop(state);
+        // While the lock is held: a later append must not be overtaken, or the head would step back.
         self.shared.head.advance(head);
+        drop(state);
         Ok(appended)
     }
 }
