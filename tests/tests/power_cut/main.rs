@@ -154,7 +154,10 @@ fn cut(recorded: &Recorded, count: usize, seed: u64) -> Result<Vec<String>> {
         uncertain > 0,
         "{name}: nothing was ever not durable, so nothing was tried"
     );
-    Ok(checked.iter().filter_map(|one| describe(recorded, one)).collect())
+    let broken: Vec<String> = checked.iter().filter_map(|one| describe(recorded, one)).collect();
+    // Said at once: the rest of a long run takes a while.
+    broken.iter().for_each(|broken| println!("{broken}"));
+    Ok(broken)
 }
 
 fn describe(recorded: &Recorded, one: &Checked) -> Option<String> {
