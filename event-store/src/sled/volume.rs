@@ -80,6 +80,18 @@ fn create(path: &Path) -> io::Result<()> {
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// Removes what a crash left of a summary that sled was writing: it takes a half-written one for the newest, and then
+/// does not open. One that is whole has another name.
+fn remove_unfinished(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the files of a volume durable, and their names.
 fn sync_files(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
@@ -99,6 +111,7 @@ impl Volume {
         if !path.exists() {
             create(path).map_err(|error| LogError::Storage(format!("{}: {error}", path.display())))?;
         }
+        remove_unfinished(path).map_err(|error| LogError::Storage(format!("{}: {error}", path.display())))?;
         let config = config(path).cache_capacity(cache_bytes);
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
         let db = match opened {
@@ -340,5 +353,23 @@ impl Iterator for Blocks<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_that_was_being_written_at_a_crash_does_not_keep_a_volume_from_opening() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, first) = (dir.path().join("1"), Position::new(1));
+        let volume = Volume::open(&path, first, 1 << 20).unwrap();
+        volume.insert(&key(first), vec![7]).unwrap();
+        volume.sync().unwrap();
+        drop(volume);
+        std::fs::write(path.join("snap.00000000FFFFFFFF.generating"), b"").unwrap();
+        let volume = Volume::open(&path, first, 1 << 20).unwrap();
+        assert_eq!(volume.last_key().unwrap(), Some(key(first).to_vec()));
     }
 }

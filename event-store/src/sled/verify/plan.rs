@@ -95,12 +95,18 @@ impl<'a> Plan<'a> {
             // Nothing was written to it yet.
             return Ok(());
         }
-        let volume = match self.shared.volumes.containing(start) {
-            Ok((volume, _)) => Ok(volume),
-            Err(LogError::Damaged { position, detail }) => Err((position, detail)),
+        let (volume, joined) = match self.shared.volumes.containing(start) {
+            Ok((volume, next)) => {
+                let begins = self.shared.volumes.starts().binary_search(&start).is_ok();
+                let joined = !begins || next.is_some_and(|next| next > end.next());
+                (Ok(volume), joined)
+            }
+            Err(LogError::Damaged { position, detail }) => (Err((position, detail)), false),
             Err(error) => return Err(error),
         };
-        state.rest = self.stretches(volume.as_deref().ok(), start, end);
+        let mut rest = self.stretches(volume.as_deref().ok(), start, end);
+        rest.iter_mut().for_each(|stretch| stretch.joined = joined);
+        state.rest = rest;
         state.volume = Some(volume);
         Ok(())
     }
@@ -132,6 +138,7 @@ impl<'a> Plan<'a> {
             from: *from,
             end,
             begins_volume: *from == start,
+            joined: false,
         };
         starts.iter().zip(ends).map(stretch).collect()
     }

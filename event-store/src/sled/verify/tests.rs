@@ -13,6 +13,10 @@ use std::path::Path;
 type Damage = fn(&Volume, &[Block]);
 
 fn open(dir: &Path) -> (SledLog, DataDir) {
+    open_with_volumes(dir, LogSettings::default().volume_bytes_max)
+}
+
+fn open_with_volumes(dir: &Path, volume_bytes_max: u64) -> (SledLog, DataDir) {
     let options = OpenOptions {
         create: true,
         ..OpenOptions::default()
@@ -23,6 +27,7 @@ fn open(dir: &Path) -> (SledLog, DataDir) {
         store_bytes: 0,
         index_tail_max: 16,
         seal: false,
+        volume_bytes_max,
         ..LogSettings::default()
     };
     (SledLog::open(&held, settings).unwrap(), held)
@@ -130,4 +135,30 @@ fn a_block_in_the_place_of_another_is_named_however_the_log_is_cut() {
         assert!(said("goes from version"), "{stretch_events}: {:?}", report.problems);
         assert!(said("the index"), "{stretch_events}: {:?}", report.problems);
     }
+}
+
+#[test]
+fn volumes_that_are_joined_while_they_are_verified_hold_what_they_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _held) = open_with_volumes(dir.path(), 1);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for number in 0..20 {
+        let stream = format!("a/{}", number % 3).parse().unwrap();
+        let events = (0..3).map(|_| NewEvent::new("Said", vec![0xc0; 100])).collect();
+        runtime.block_on(log.append(Append::new(stream, events))).unwrap();
+        log.settle().unwrap();
+    }
+    assert!(log.shared.volumes.starts().len() > 15);
+    let mut sealed = 0;
+    let report = verify_by(&log.shared, u64::MAX, 1, &mut |_| {
+        if sealed == 0 {
+            sealed = log.seal_now().unwrap();
+        }
+    });
+    assert!(
+        sealed > 15 && log.shared.volumes.starts().len() < 5,
+        "{sealed} were joined"
+    );
+    let report = report.unwrap();
+    assert_eq!((report.problems, report.events), (vec![], 60));
 }

@@ -15,6 +15,8 @@ pub(super) struct Stretch {
     pub(super) end: Position,
     /// Whether it begins a volume.
     pub(super) begins_volume: bool,
+    /// Whether volumes were joined since the stretches were laid out: blocks may then begin before it or end behind it.
+    pub(super) joined: bool,
 }
 
 /// Something that does not hold, as far as the stretch knows.
@@ -140,6 +142,7 @@ impl<'a> Walk<'a> {
             for block in blocks {
                 match block {
                     Ok(block) if block.first() > end => return,
+                    Ok(block) if self.found.stretch.joined => self.part_of(&block),
                     Ok(block) => self.block(&block),
                     // It belongs to the next stretch, which comes upon it, too.
                     Err(LogError::Damaged { position, .. }) if position > end => return,
@@ -156,6 +159,19 @@ impl<'a> Walk<'a> {
                 Some(Err(error)) => return self.problem(from, error.to_string(), Kind::Always),
                 Some(Ok(None)) | None => return,
             }
+        }
+    }
+
+    /// Of a block that two stretches share, what is of this one.
+    fn part_of(&mut self, block: &Block) {
+        let (from, end) = (self.found.stretch.from, self.found.stretch.end);
+        if block.first() >= from && block.last() <= end {
+            return self.block(block);
+        }
+        match block.clip(from.previous(), end) {
+            Ok(part) if part.count() > 0 => self.block(&part),
+            Ok(_) => {}
+            Err(error) => self.problem(error.position, error.detail, Kind::Always),
         }
     }
 
