@@ -20,6 +20,8 @@ fn at_the_limit_of_open_files_clients_wait_and_nothing_is_lost() -> Result<()> {
     let server = bench.start()?;
     let mut notes = Notes::default();
     ensure!(notes.send(&server.command, 10)? == Answer::Acknowledged, "before");
+    // A view that is still being made needs files of its own.
+    server.settle()?;
 
     let pid = Pid::from_raw(i32::try_from(server.pid())?).context("a process")?;
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid()))?.count() as u64;

@@ -1,7 +1,7 @@
 //! The power-cut suite: what the log does to its files is recorded, directories are built as a cut at any moment could
 //! leave them, and in each everything that was acknowledged must be found, whole.
 //!
-//! `ANNALS_CUT_IMAGES` images in all (60); the long form is
+//! `ANNALS_CUT_IMAGES` images in all (40); the long form is
 //! `ANNALS_CUT_IMAGES=600 cargo test -p annals-tests --test power_cut -- --nocapture`. `ANNALS_CUT_SEED` repeats what is
 //! appended and how it is cut. A broken image is kept with its record, and the message has the command that builds it again.
 
@@ -60,7 +60,7 @@ const PLAIN: Scenario = Scenario {
 };
 
 /// Images in all, unless `ANNALS_CUT_IMAGES` says how many.
-const IMAGES: u64 = 60;
+const IMAGES: u64 = 40;
 /// Builds one image again: directory of its record, entries, seed.
 const AGAIN: &str = "ANNALS_CUT_AGAIN";
 
