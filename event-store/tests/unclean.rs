@@ -250,7 +250,7 @@ fn a_last_volume_that_cannot_be_rebuilt_is_named_with_the_remedy() {
         panic!("{error}")
     };
     assert_eq!(position.get(), hit);
-    assert!(error.to_string().contains("annals salvage"), "{error}");
+    assert!(error.to_string().contains("restore a backup"), "{error}");
     assert!(left.join(VOLUME).exists(), "what is there stays where it is");
 }
 
@@ -264,5 +264,5 @@ fn files_beside_a_database_are_refused() {
         panic!("it was opened")
     };
     let said = error.to_string();
-    assert!(said.contains("blobs") && said.contains("annals salvage"), "{said}");
+    assert!(said.contains("blobs") && said.contains("restore a backup"), "{said}");
 }

@@ -65,9 +65,7 @@ pub enum OpenError {
     #[error(transparent)]
     Dir(#[from] DataDirError),
     /// What is stored is not what was written.
-    #[error(
-        "the log is damaged at position {position}: {detail}; run `annals salvage --to NEW_DIR` to bring back what is there, or restore a backup"
-    )]
+    #[error("the log is damaged at position {position}: {detail}; keep the directory as it is and restore a backup")]
     Damaged {
         /// The first position that is lost or cannot be trusted.
         position: Position,

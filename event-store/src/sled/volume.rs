@@ -153,8 +153,8 @@ impl Volume {
         match blobs.ok().and_then(|mut entries| entries.next()) {
             None => Ok(()),
             Some(_) => Err(LogError::Storage(format!(
-                "{} holds files that the storage engine neither syncs nor misses, so the volume cannot be trusted: run \
-                 `annals salvage --to NEW_DIR` to see what is there, or restore a backup",
+                "{} holds files that the storage engine neither syncs nor misses, so the volume cannot be trusted: keep \
+                 the directory as it is and restore a backup",
                 self.path.join("blobs").display()
             ))),
         }
