@@ -270,5 +270,5 @@ fn a_log_can_be_named_instead_of_the_data_directory() {
     std::fs::write(&file, "").unwrap();
     run(other.path(), &format!("events --log {}", file.display()))
         .exits(2)
-        .says("cannot be read yet");
+        .says("it is cut short");
 }
