@@ -14,7 +14,7 @@ type Lie = fn(&[u8], &[u64]) -> Option<Vec<u64>>;
 
 /// A log, and the positions of two of its blocks that are neither the first nor the last.
 fn written(data: &Path) -> Result<[u64; 2]> {
-    demo(data, 150)?;
+    demo(data, 600)?;
     let blocks = blocks(data)?;
     ensure!(
         blocks.len() > 8,

@@ -214,7 +214,7 @@ fn write(server: &Server, stop: &AtomicBool) -> Result<u64> {
     let mut written = 0;
     while !stop.load(Ordering::SeqCst) {
         let path = format!("/v1/commands/users/late-{written}/register");
-        let user = json!({ "email": "late@customers.example", "name": "Late" });
+        let user = json!({ "email": format!("late-{written}@customers.example"), "name": "Late" });
         server.command.post(&path, &[], &user)?.expect(200)?;
         let path = format!("/v1/commands/users/late-{written}/sign-in");
         server.command.post(&path, &[], &json!({}))?.expect(200)?;

@@ -98,7 +98,12 @@ pub(crate) fn check_all(server: &Server, client: &Client, cases: &[Case]) -> Res
 
 /// The body that registers a user.
 pub(crate) fn user() -> Value {
-    json!({ "email": "ann@customers.example", "name": "Ann" })
+    user_at("ann")
+}
+
+/// The body that registers a user with an address of this name; one address belongs to one user.
+pub(crate) fn user_at(name: &str) -> Value {
+    json!({ "email": format!("{name}@customers.example"), "name": "Ann" })
 }
 
 /// The body that places an order of one item.

@@ -209,7 +209,7 @@ fn a_bad_line_is_reported_with_its_number_and_the_rest_goes_on() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let (data, commands) = (directory.path().join("data"), directory.path().join("commands.ndjson"));
     let line = |id: &str| {
-        let data = crate::case::user();
+        let data = crate::case::user_at(id);
         format!(
             "{{\"aggregate\":\"users\",\"id\":\"{id}\",\"command\":\"register\",\"data\":{data},\"key\":\"{id}\"}}\n"
         )

@@ -5,7 +5,7 @@ use annals_tests::server::Server;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use crate::case::{Case, check_all, nested, order, user};
+use crate::case::{Case, check_all, nested, order, user, user_at};
 
 const REGISTER: &str = "/v1/commands/users/bob/register";
 const PLACE: &str = "/v1/commands/orders/ord-1/place";
@@ -267,7 +267,7 @@ fn bad_lines_of_a_bulk_are_told_apart_and_the_rest_goes_on() -> Result<()> {
     let line = |id: &str, more: &str| {
         format!(
             "{{\"aggregate\":\"users\",\"id\":\"{id}\",\"command\":\"register\",\"data\":{}{more}}}\n",
-            user()
+            user_at(id)
         )
     };
     let lines = [
