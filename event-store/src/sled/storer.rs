@@ -61,6 +61,8 @@ pub(super) fn store(
     moved_on: &dyn Fn(),
 ) -> Result<(), LogError> {
     let (epoch, boot) = group.epoch_and_boot();
+    // The length of a volume's file counts what was synced: a small volume must be synced before it can be seen as full.
+    let unsynced_max = UNSYNCED_BYTES_MAX.min(usize::try_from(volume_bytes_max).unwrap_or(usize::MAX));
     let mut unsynced = 0;
     for block in blocks {
         moved_on();
@@ -68,7 +70,7 @@ pub(super) fn store(
         for (key, frame) in GroupBlocks::frames(block, epoch, boot) {
             unsynced += frame.len();
             volume.insert(&key, frame)?;
-            if unsynced > UNSYNCED_BYTES_MAX {
+            if unsynced > unsynced_max {
                 volume.sync()?;
                 unsynced = 0;
             }
