@@ -1,12 +1,14 @@
-//! The soak suite: orders, appends, queries, rebuilds and a follower go on while the server is killed at random moments
-//! and started again. In the end nothing that was acknowledged is lost, and on the way memory, file handles and disk per
-//! event stay flat.
+//! The soak suite: orders, appends, queries, rebuilds, backups and a follower go on while the server is killed at random
+//! moments and started again. Every backup is restored and verified. In the end nothing that was acknowledged is lost,
+//! and on the way memory, file handles and disk per event stay flat.
 //!
 //! `ANNALS_SOAK_MINUTES=30 cargo test -p annals-tests --test soak -- --nocapture` is the long form; it prints its samples.
 //! Without it the suite runs for about 20 seconds. `ANNALS_KILL_SEED` repeats what clients say and when they are killed.
 
 #![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
+#[path = "soak/backups.rs"]
+mod backups;
 #[path = "kill/check.rs"]
 mod check;
 #[path = "kill/clients.rs"]
@@ -45,6 +47,8 @@ struct Plan {
     /// Longest pause between two commands of a client, milliseconds.
     pause_ms_max: u64,
     sample_every: Duration,
+    /// Pause between two backups.
+    backup_pause: Duration,
 }
 
 impl Plan {
@@ -55,6 +59,7 @@ impl Plan {
                 life_ms: 1_500..4_000,
                 pause_ms_max: 10,
                 sample_every: Duration::from_millis(200),
+                backup_pause: Duration::from_millis(500),
             });
         };
         Ok(Self {
@@ -62,6 +67,7 @@ impl Plan {
             life_ms: 10_000..180_000,
             pause_ms_max: 60,
             sample_every: Duration::from_secs(2),
+            backup_pause: Duration::from_secs(20),
         })
     }
 }
@@ -118,6 +124,11 @@ impl Watched {
         now.map(|(pid, command, query)| (pid, Client::new(&command), Client::new(&query)))
     }
 
+    /// The position up to which the follower has read.
+    fn followed(&self) -> u64 {
+        self.followed.load(Ordering::Relaxed)
+    }
+
     fn goes_on(&self) -> bool {
         !self.stop.load(Ordering::Relaxed)
     }
@@ -138,9 +149,10 @@ fn what_a_server_takes_stays_flat_under_mixed_load_and_random_kills() -> Result<
     let mut server = Server::start(&data)?;
     let (target, watched) = (Target::new(server.command.url(), plan.pause_ms_max), Watched::default());
     watched.is(Some(&server));
-    let (samples, acknowledged) = std::thread::scope(|scope| {
+    let (samples, backups, acknowledged) = std::thread::scope(|scope| {
         let clients = Clients::start(scope, &target, CLIENTS, seed);
         let sampler = scope.spawn(|| sample(&watched, &data, &plan));
+        let backups = scope.spawn(|| backups::take(&watched, directory.path(), plan.backup_pause));
         let others = [
             scope.spawn(|| query(&watched)),
             scope.spawn(|| follow(&watched)),
@@ -162,18 +174,22 @@ fn what_a_server_takes_stays_flat_under_mixed_load_and_random_kills() -> Result<
         for other in others {
             other.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
         }
+        let backups = backups
+            .join()
+            .map_err(|_| anyhow::anyhow!("who takes backups panicked"))?;
         ran?;
-        anyhow::Ok((samples?, acknowledged?))
+        anyhow::Ok((samples?, backups?, acknowledged?))
     })?;
     all_there(server, &acknowledged)?;
+    backups::tells_the_same(&backups, &data)?;
     report(&samples, plan.lasts > SHORT);
     let count = |what: &AtomicU64| what.load(Ordering::Relaxed);
-    let (queries, followed, rebuilds) = (
-        count(&watched.queries),
-        count(&watched.followed),
-        count(&watched.rebuilds),
-    );
+    let (queries, followed, rebuilds) = (count(&watched.queries), watched.followed(), count(&watched.rebuilds));
     println!("{queries} queries, {rebuilds} rebuilds, {followed} events followed");
+    println!(
+        "{} backups taken, restored and verified, {} cut off by a kill",
+        backups.whole, backups.cut_off
+    );
     ensure!(
         queries > 0 && rebuilds > 0 && followed > 0,
         "nobody but the clients did anything"
