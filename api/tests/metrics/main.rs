@@ -114,7 +114,9 @@ fn the_log_says_what_was_appended_refused_and_synced() {
     );
     assert_eq!(value(&after, "annals_log_failed"), 0.0);
     assert!(value(&after, "annals_log_volumes") >= 1.0);
-    assert!(value(&after, "annals_log_cache_capacity{cache=\"blocks\"}") > 0.0);
+    for cache in ["blocks", "stream-heads", "index"] {
+        assert!(value(&after, &format!("annals_log_cache_capacity{{cache=\"{cache}\"}}")) > 0.0);
+    }
     let info = after.keys().find(|series| series.starts_with("annals_info{")).unwrap();
     assert!(
         info.contains("log=\"bank\"") && info.contains("engine=\"sled\""),

@@ -128,5 +128,5 @@ fn caches(shared: &Shared) -> Vec<CacheMetrics> {
         hits: shared.heads.hits(),
         misses: shared.heads.misses(),
     };
-    vec![blocks, heads]
+    vec![blocks, heads, shared.index.cache_metrics()]
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 /// Settings of the log; the defaults are for a server of its own.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
-    /// Size at which a volume is closed and the next one begun, bytes.
+    /// Size at which a volume is closed and the next one begun, bytes. While a volume is open nearly all of it is in
+    /// memory: sled looks at the limit of its cache once for some 16,000 pages, and a volume has a few hundred.
     pub volume_bytes_max: u64,
     /// Free space on the disk below which appends are refused, bytes.
     pub reserve_bytes: u64,
@@ -29,7 +30,7 @@ pub struct LogSettings {
     pub block_cache_bytes: u64,
     /// Size of the cache of blocks and filters of the index, bytes.
     pub index_cache_bytes: u64,
-    /// sled's cache for each open volume, bytes.
+    /// sled's cache for each open volume, bytes; it bounds only volumes of several thousand pages.
     pub volume_cache_bytes: u64,
     /// Whether closed volumes are sealed in the background: rewritten into full blocks, a fraction of their size.
     pub seal: bool,
@@ -40,7 +41,7 @@ pub struct LogSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self {
-            volume_bytes_max: 128 << 20,
+            volume_bytes_max: 32 << 20,
             reserve_bytes: 64 << 20,
             queue_appends_max: 8192,
             queue_bytes_max: 32 << 20,

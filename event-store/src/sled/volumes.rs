@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::{Duration, Instant};
 
-/// How many closed sled databases stay open for readers; closing one frees its cache.
-const WRITTEN_OPEN_MAX: usize = 4;
+/// How many closed sled databases stay open for readers; each keeps nearly all that it holds in memory.
+const WRITTEN_OPEN_MAX: usize = 2;
 /// How many sealed volumes stay open for readers; each keeps a table of about 100 KiB.
 const SEALED_OPEN_MAX: usize = 32;
 /// How long a volume that its last reader is closing may hold its lock.

@@ -24,7 +24,7 @@ annals.toml, every key may be left out, options win over it:
   command_addr = \"127.0.0.1:8080\"
   query_addr = \"127.0.0.1:8081\"
   [log]
-  volume_bytes_max = 134217728    size at which a volume is closed
+  volume_bytes_max = 33554432     size at which a volume is closed
   reserve_bytes = 67108864        free space below which appends are refused
   queue_appends_max = 8192        appends that may wait, at least 1
   queue_bytes_max = 33554432      bytes of appends that may wait, at least 2097152

@@ -22,6 +22,7 @@ pub use alter::{alter_index, decode_index_block};
 
 use super::generation::Generation;
 use crate::files::sync_dir;
+use crate::metrics::CacheMetrics;
 use annals_core::{Epoch, LogError, Position, Version};
 use block::{STREAM, TAG};
 use manifest::Manifest;
@@ -108,6 +109,17 @@ impl Index {
     #[allow(clippy::unnecessary_wraps, reason = "an index that is asked on disk could fail")]
     pub(super) fn checkpoint(&self) -> Result<Option<(Epoch, Position)>, LogError> {
         Ok(*self.committed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the cache of blocks and filters is doing.
+    pub(super) fn cache_metrics(&self) -> CacheMetrics {
+        CacheMetrics {
+            name: "index",
+            used: self.cache.weight(),
+            capacity: self.cache.capacity(),
+            hits: self.cache.hits(),
+            misses: self.cache.misses(),
+        }
     }
 
     fn runs(&self) -> Arc<[Arc<Run>]> {
