@@ -7,11 +7,10 @@ mod damage;
 mod support;
 
 use annals_core::*;
-use annals_event_store::{LogSettings, MemoryLog, OpenError, SledLog, alter_index};
+use annals_event_store::{LogSettings, MemoryLog};
 use damage::alter;
 use proptest::prelude::*;
-use std::path::Path;
-use support::{append, copy_tree, event, open, run, small, stream, texts};
+use support::{append, copy_tree, event, open, problems, run, small, stream, texts, written};
 
 #[test]
 fn a_closed_log_opens_as_it_was_over_many_volumes() {
@@ -315,44 +314,6 @@ proptest! {
     }
 }
 
-/// A log of 60 blocks in one volume, closed.
-fn written() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, _held) = open(
-        dir.path(),
-        LogSettings {
-            volume_bytes_max: 64 << 20,
-            ..small()
-        },
-    );
-    for i in 0..60 {
-        append(&log, &format!("a/{}", i % 5), &["some text", "more text"]).unwrap();
-    }
-    dir
-}
-
-/// Opens and verifies; positions that are named.
-fn problems(dir: &Path) -> Vec<u64> {
-    let held = annals_event_store::DataDir::open(dir, annals_event_store::OpenOptions::default()).unwrap();
-    match SledLog::open(
-        &held,
-        LogSettings {
-            volume_bytes_max: 64 << 20,
-            ..small()
-        },
-    ) {
-        Ok(log) => log
-            .verify(&mut |_| ())
-            .unwrap()
-            .problems
-            .iter()
-            .map(|problem| problem.position.get())
-            .collect(),
-        Err(OpenError::Damaged { position, .. }) => vec![position.get()],
-        Err(other) => panic!("{other}"),
-    }
-}
-
 const VOLUME: &str = "log/00000000000000000001";
 
 fn key(position: u64) -> [u8; 8] {
@@ -394,90 +355,6 @@ fn an_altered_a_missing_and_a_swapped_block_are_named() {
         db.remove(key(119)).unwrap().unwrap();
     });
     assert_eq!(problems(cut.path()), [119], "the index knows that there was more");
-}
-
-/// Told key and positions of an entry of the index, says what stands there afterwards.
-type Lie = fn(&[u8], &[u64]) -> Option<Vec<u64>>;
-
-#[test]
-fn an_index_that_lies_is_named() {
-    // Its checksums hold: what is found is what it says.
-    let lie = |change: Lie| {
-        let lying = written();
-        assert!(alter_index(&lying.path().join("index"), &mut { change }).unwrap() > 0);
-        problems(lying.path())
-    };
-    let moved = lie(|key, positions| {
-        let mut positions = positions.to_vec();
-        if key == b"sa/2" {
-            let last = positions.len() - 1;
-            positions[last] += 1;
-        }
-        Some(positions)
-    });
-    assert!(!moved.is_empty());
-    let short = lie(|key, positions| (key != b"sa/2").then(|| positions.to_vec()));
-    assert!(!short.is_empty());
-}
-
-/// Flips a byte in the middle of each run of the index.
-fn flip_runs(dir: &Path, at: impl Fn(usize) -> usize) {
-    let runs = std::fs::read_dir(dir.join("index"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let runs: Vec<_> = runs
-        .filter(|path| path.extension().is_some_and(|extension| extension == "run"))
-        .collect();
-    assert!(!runs.is_empty());
-    for path in runs {
-        let mut bytes = std::fs::read(&path).unwrap();
-        let at = at(bytes.len());
-        bytes[at] ^= 0x10;
-        std::fs::write(&path, bytes).unwrap();
-    }
-}
-
-#[test]
-fn a_damaged_block_of_the_index_is_an_error_that_names_the_remedy() {
-    let dir = written();
-    flip_runs(dir.path(), |_| 40);
-    let (log, _held) = open(dir.path(), small());
-    let error = log
-        .read_stream(&stream("a/2"), Version::new(1), Direction::Forward, 100)
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("delete the index directory to rebuild it"),
-        "{error}"
-    );
-    let problems = log.verify(&mut |_| ()).unwrap().problems;
-    assert!(
-        problems.iter().any(|problem| problem.what.contains("the index: run")),
-        "{problems:?}"
-    );
-}
-
-#[test]
-fn an_index_whose_footer_or_manifest_is_damaged_is_built_anew() {
-    let dir = written();
-    flip_runs(dir.path(), |len| len - 20);
-    assert_eq!(problems(dir.path()), [0; 0]);
-    let manifest = dir.path().join("index/manifest");
-    let mut bytes = std::fs::read(&manifest).unwrap();
-    bytes[9] ^= 1;
-    std::fs::write(&manifest, bytes).unwrap();
-    assert_eq!(problems(dir.path()), [0; 0]);
-    std::fs::remove_file(&manifest).unwrap();
-    assert_eq!(problems(dir.path()), [0; 0]);
-}
-
-#[test]
-fn an_index_of_the_first_layout_is_replaced() {
-    let dir = written();
-    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
-    // What an earlier version left there: a database.
-    alter(dir.path(), "index", |db| drop(db.insert(b"c", b"\x01").unwrap()));
-    assert_eq!(problems(dir.path()), [0; 0]);
-    assert!(!dir.path().join("index/db").exists());
 }
 
 #[test]

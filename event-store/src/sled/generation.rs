@@ -197,13 +197,6 @@ impl Generation {
         positions
     }
 
-    /// The newest position of a tag, up to a position.
-    pub(super) fn newest_tagged(&self, tag: &str, durable: Position) -> Option<Position> {
-        let slot = self.tags.find(tag.as_bytes())?;
-        let mut newest = self.tags.back(slot).map(|event| self.position(event));
-        newest.find(|position| *position <= durable)
-    }
-
     fn named(&self, names: &HashMap<Name, u32>, name: &Name) -> Option<Position> {
         names.get(name).map(|event| self.position(*event))
     }

@@ -92,13 +92,4 @@ impl Shared {
         positions.retain(|position| *position <= head);
         Ok(positions)
     }
-
-    /// The newest event with a tag, up to `head`, which must be no older than what is indexed.
-    #[allow(dead_code, reason = "for conditions over tags")]
-    pub(super) fn newest_with_tag(&self, tag: &str, head: Position) -> Result<Option<Position>, LogError> {
-        match self.tail.newest_tagged(tag, head) {
-            Some(position) => Ok(Some(position)),
-            None => self.index.newest_with_tag(tag),
-        }
-    }
 }

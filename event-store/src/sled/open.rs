@@ -252,7 +252,8 @@ fn catch_up(shared: &Shared) -> Result<(), OpenError> {
         if let Some(generation) = long.then(|| shared.tail.freeze()).flatten() {
             indexer::write(shared, &generation, after)?;
             shared.tail.thaw();
-            while shared.index.merge_once(&AtomicBool::new(false))? {}
+            // A run that cannot be read is no reason not to open: whoever needs it is told, the rest is there.
+            while shared.index.merge_once(&AtomicBool::new(false)).unwrap_or(false) {}
         }
     }
     Ok(())

@@ -184,6 +184,7 @@ impl Shared {
                 break;
             }
             if run.first > next {
+                self.index.distrust();
                 let detail = format!("the index of stream {stream} lacks version {next}");
                 return Err(LogError::Storage(detail));
             }

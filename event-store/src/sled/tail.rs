@@ -87,11 +87,6 @@ impl Tail {
         positions.into_iter().flatten().flatten().collect()
     }
 
-    /// The newest position of a tag up to `durable`, if the tail knows one.
-    pub(super) fn newest_tagged(&self, tag: &str, durable: Position) -> Option<Position> {
-        self.find(|generation| generation.newest_tagged(tag, durable))
-    }
-
     /// Freezes the active generation for writing it to the index; `None` while another one is frozen. Only between
     /// groups: everything in it must be durable.
     pub(super) fn freeze(&self) -> Option<Arc<Generation>> {

@@ -44,7 +44,7 @@ pub fn answers(world: &World, found: &Result<Appended, AppendError>, expected: &
 /// One question of a random kind.
 pub fn one(world: &World, random: &mut StdRng) {
     let head = world.model.head().get();
-    match random.random_range(0..6) {
+    match random.random_range(0..7) {
         0 => {
             read(world, random.random_range(0..head + 3), random.random_range(0..200_000));
         }
@@ -52,6 +52,7 @@ pub fn one(world: &World, random: &mut StdRng) {
         2 => stream(world, &story::any_stream(random), random),
         3 => found(world, random),
         4 => heads(world),
+        5 => matching(world, random),
         _ => moments(world, random),
     }
 }
@@ -68,6 +69,7 @@ pub fn everything(world: &World, random: &mut StdRng) {
         stream(world, &story::any_stream(random), random);
         at(world, random.random_range(0..head.get() + 3));
         moments(world, random);
+        matching(world, random);
     }
     heads(world);
     found(world, random);
@@ -168,6 +170,37 @@ fn found(world: &World, random: &mut StdRng) {
         let id = &world.ids[random.random_range(0..world.ids.len())];
         let first = world.ids.iter().position(|other| other == id).unwrap() as u64 + 1;
         assert_eq!(world.log().find_event(id).unwrap(), Some(Position::new(first)), "{id}");
+    }
+}
+
+/// Events by types and tags.
+fn matching(world: &World, random: &mut StdRng) {
+    let query = story::query(random);
+    let after = Position::new(random.random_range(0..world.model.head().get() + 3));
+    let limit = [1, 3, 1_000][random.random_range(0..3)];
+    let ask = |log: &dyn EventLog| log.read_matching(&query, after, limit).unwrap();
+    let (found, expected) = (ask(world.log()), ask(&world.model));
+    let positions = |matching: &Matching| matching.records.iter().map(Record::position).collect::<Vec<_>>();
+    assert_eq!(
+        positions(&found),
+        positions(&expected),
+        "{query:?} after {after}, {limit}"
+    );
+    for record in &found.records {
+        same(world, &record.view().unwrap());
+    }
+}
+
+/// Another log tells the events that this one tells up to its own head.
+pub fn tells(world: &World, other: &dyn EventLog) {
+    let mut after = Position::ZERO;
+    while after < other.head() {
+        for record in other.read(after, 1 << 20).unwrap().iter().flat_map(Block::iter) {
+            let record = record.unwrap();
+            assert_eq!(record.position, after.next());
+            same(world, &record);
+            after = record.position;
+        }
     }
 }
 

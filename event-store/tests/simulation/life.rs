@@ -3,7 +3,7 @@
 use crate::story;
 use crate::support::{open, run};
 use crate::world::settings;
-use annals_core::{Appender, EventLog, Version};
+use annals_core::Appender;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::io::{BufRead, BufReader, Write};
@@ -49,13 +49,8 @@ pub fn lived() -> bool {
     };
     let seed = seed.parse().unwrap();
     let (log, held) = open(Path::new(&dir), settings(&mut StdRng::seed_from_u64(seed), 0));
-    let version = |stream: &_| {
-        log.stream_head(stream)
-            .unwrap()
-            .map_or(Version::ZERO, |head| head.version)
-    };
     let mut out = std::io::stdout();
-    for wave in story::life(seed, &version) {
+    for wave in story::life(seed, &log) {
         let under_way: Vec<_> = wave.into_iter().map(|append| log.append(append)).collect();
         for answer in under_way {
             // Refusals are answers, too: the model refuses the same.

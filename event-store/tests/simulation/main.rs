@@ -1,5 +1,6 @@
-//! The seeded simulation: appends, reads, crashes, kills, re-opens, sealing and loss of the index, interleaved as a seed says, against the
-//! log in memory. After each opening everything that can be asked is asked of both.
+//! The seeded simulation: appends, races on conditions, reads, crashes, kills, re-opens, sealing, backups, restores, loss
+//! and damage of the index, interleaved as a seed says, against the log in memory. After each opening everything that
+//! can be asked is asked of both.
 //!
 //! `ANNALS_SIM_ROUNDS` seeds are tried on top of the fixed ones (1):
 //! `ANNALS_SIM_ROUNDS=300 cargo test -p annals-event-store --test simulation -- --nocapture`. A seed that fails prints
@@ -9,8 +10,10 @@
 #![allow(unreachable_pub, reason = "the modules of a suite")]
 #![allow(clippy::print_stdout, reason = "a seed that fails says how it is repeated")]
 
+mod backups;
 mod compare;
 mod copy;
+mod done;
 mod life;
 mod story;
 #[path = "../support/mod.rs"]
@@ -38,7 +41,7 @@ fn the_log_does_what_the_model_does_whatever_happens_to_it() {
     }
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64;
     let random = (0..number("ANNALS_SIM_ROUNDS").unwrap_or(1)).map(|round| now.wrapping_add(round));
-    let mut done = world::Done::default();
+    let mut done = done::Done::default();
     for seed in FIXED.into_iter().chain(random) {
         done.add(&round(seed));
     }
@@ -68,13 +71,13 @@ impl Drop for Repeat {
     }
 }
 
-fn round(seed: u64) -> world::Done {
+fn round(seed: u64) -> done::Done {
     let _repeat = Repeat(seed);
     let mut random = StdRng::seed_from_u64(seed);
     let mut world = World::new(&mut random);
     let mut story = Story::default();
     for _ in 0..STEPS {
-        match story.next(&mut random, &|stream| world.version(stream)) {
+        match story.next(&mut random, &world.model) {
             Step::Append(append) => world.append(vec![*append]),
             Step::Together(appends) => world.append(appends),
             Step::Look => compare::one(&world, &mut random),
@@ -83,6 +86,10 @@ fn round(seed: u64) -> world::Done {
             Step::Kill => world.kill(&mut random),
             Step::Seal => world.seal(&mut random),
             Step::LoseIndex => world.lose_index(&mut random),
+            Step::DamageIndex(seed) => world.damage_index(seed, &mut random),
+            Step::Race(appends) => world.race(appends),
+            Step::Backup(appends) => world.back_up(appends),
+            Step::Restore => world.restore(&mut random),
         }
     }
     let last = random.random_bool(0.5);

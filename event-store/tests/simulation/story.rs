@@ -27,22 +27,39 @@ pub enum Step {
     Seal,
     /// Closed, and opened without its index.
     LoseIndex,
+    /// Closed, and opened with an index that is damaged; its seed says where.
+    DamageIndex(u64),
+    /// Appends from threads of their own, most of them on the condition that no other came.
+    Race(Vec<Append>),
+    /// A backup, while these appends are made; kept if there are none.
+    Backup(Vec<Append>),
+    /// A backup is restored, and the restored log goes on in place of the other.
+    Restore,
 }
-
-/// Tells the version of a stream.
-pub type Versions<'a> = &'a dyn Fn(&StreamId) -> Version;
 
 /// How many appends a life that is killed has.
 pub const LIFE: usize = 60;
 
 /// The appends of a life that is killed, in waves that wait for the writer together.
-pub fn life(seed: u64, version: Versions<'_>) -> Vec<Vec<Append>> {
+pub fn life(seed: u64, log: &dyn EventLog) -> Vec<Vec<Append>> {
     let mut random = StdRng::seed_from_u64(seed);
-    let appends: Vec<_> = (0..LIFE).map(|_| new_append(&mut random, version)).collect();
-    appends
-        .chunks(random.random_range(1..9))
-        .map(<[Append]>::to_vec)
-        .collect()
+    let mut appends: Vec<_> = (0..LIFE).map(|_| new_append(&mut random, log)).collect();
+    let together = random.random_range(1..9);
+    if together > 1 {
+        appends.iter_mut().for_each(unconditional);
+    }
+    appends.chunks(together).map(<[Append]>::to_vec).collect()
+}
+
+/// Appends that wait together are answered in the order in which they were begun only if none has to look something up.
+fn unconditional(append: &mut Append) {
+    append.condition = None;
+}
+
+/// The version of a stream.
+pub fn version(log: &dyn EventLog, stream: &StreamId) -> Version {
+    let head = log.stream_head(stream).unwrap();
+    head.map_or(Version::ZERO, |head| head.version)
 }
 
 /// What was appended before, for appending it again.
@@ -52,26 +69,33 @@ pub struct Story {
 }
 
 impl Story {
-    /// The next step.
-    pub fn next(&mut self, random: &mut StdRng, version: Versions<'_>) -> Step {
+    /// The next step, for what the model holds.
+    pub fn next(&mut self, random: &mut StdRng, model: &dyn EventLog) -> Step {
         match random.random_range(0..100) {
-            0..45 => Step::Append(Box::new(self.append(random, version))),
-            45..55 => Step::Together(self.appends(random, version)),
-            55..84 => Step::Look,
-            84..89 => Step::Reopen,
-            89..92 => Step::Crash,
-            92..96 => Step::Kill,
-            96..98 => Step::Seal,
-            _ => Step::LoseIndex,
+            0..40 => Step::Append(Box::new(self.append(random, model))),
+            40..48 => Step::Together(self.appends(random, model)),
+            48..54 => Step::Race(race(random, model)),
+            54..78 => Step::Look,
+            78..82 => Step::Reopen,
+            82..85 => Step::Crash,
+            85..89 => Step::Kill,
+            89..91 => Step::Seal,
+            91..92 => Step::LoseIndex,
+            92..95 => Step::DamageIndex(random.random()),
+            95..98 if random.random_bool(0.5) => Step::Backup(Vec::new()),
+            95..98 => Step::Backup(self.appends(random, model)),
+            _ => Step::Restore,
         }
     }
 
-    fn appends(&mut self, random: &mut StdRng, version: Versions<'_>) -> Vec<Append> {
+    fn appends(&mut self, random: &mut StdRng, model: &dyn EventLog) -> Vec<Append> {
         let count = random.random_range(2..20);
-        (0..count).map(|_| self.append(random, version)).collect()
+        let mut appends: Vec<_> = (0..count).map(|_| self.append(random, model)).collect();
+        appends.iter_mut().for_each(unconditional);
+        appends
     }
 
-    fn append(&mut self, random: &mut StdRng, version: Versions<'_>) -> Append {
+    fn append(&mut self, random: &mut StdRng, model: &dyn EventLog) -> Append {
         if !self.sent.is_empty() && random.random_bool(0.12) {
             let mut again = self.sent[random.random_range(0..self.sent.len())].clone();
             if random.random_bool(0.2) {
@@ -82,7 +106,7 @@ impl Story {
             }
             return again;
         }
-        let append = new_append(random, version);
+        let append = new_append(random, model);
         self.sent.push(append.clone());
         append
     }
@@ -119,9 +143,9 @@ fn id(number: u32) -> EventId {
     EventId::parse(&text).unwrap()
 }
 
-fn new_append(random: &mut StdRng, version: Versions<'_>) -> Append {
+fn new_append(random: &mut StdRng, log: &dyn EventLog) -> Append {
     let to = any_stream(random);
-    let version = version(&to);
+    let version = version(log, &to);
     let count = match random.random_range(0..100) {
         0..60 => 1,
         60..95 => random.random_range(2..7),
@@ -143,6 +167,9 @@ fn new_append(random: &mut StdRng, version: Versions<'_>) -> Append {
             fingerprint: [random.random_range(0..2); 16],
         });
     }
+    if random.random_bool(0.2) {
+        append.condition = Some(condition(random, log));
+    }
     let mut maybe = |text: &str| random.random_bool(0.3).then(|| text.to_owned());
     append.metadata = Metadata {
         actor: maybe("ann"),
@@ -153,10 +180,72 @@ fn new_append(random: &mut StdRng, version: Versions<'_>) -> Append {
     append
 }
 
+/// Appends that nothing decides but their conditions, so that those that win can be put into an order afterwards.
+fn race(random: &mut StdRng, model: &dyn EventLog) -> Vec<Append> {
+    // What no racer has reached is for one append at a time: whether it is there yet would be a matter of time.
+    let reached = |mut condition: AppendCondition| {
+        condition.after = condition.after.min(model.head());
+        condition
+    };
+    let depended = reached(condition(random, model));
+    let count = random.random_range(2..9);
+    let racer = |random: &mut StdRng| {
+        let events = (0..random.random_range(1..4)).map(|_| {
+            let mut event = new_event(random, 20);
+            event.id = None;
+            event.tags = depended.query.tags().to_vec();
+            if let Some(kind) = depended.query.types().first().filter(|_| random.random_bool(0.7)) {
+                event.event_type = kind.clone();
+            }
+            event
+        });
+        let events = events.collect();
+        let append = Append::new(any_stream(random), events);
+        match random.random_range(0..4) {
+            0 => append,
+            1 => append.on_condition(reached(condition(random, model))),
+            _ => append.on_condition(depended.clone()),
+        }
+    };
+    (0..count).map(|_| racer(random)).collect()
+}
+
+/// A question for events of some of the types and tags.
+pub fn query(random: &mut StdRng) -> EventQuery {
+    let types = (0..random.random_range(0..3)).map(|_| kind(random)).collect::<Vec<_>>();
+    let tags = random.random_range(usize::from(types.is_empty())..3);
+    let tags = (0..tags).map(|_| tag(random)).collect();
+    EventQuery::new(types, tags).unwrap()
+}
+
+/// On the condition that nothing came: since now, since a while, ever, or since a position that is not there yet.
+fn condition(random: &mut StdRng, log: &dyn EventLog) -> AppendCondition {
+    let head = log.head().get();
+    let after = match random.random_range(0..20) {
+        0..10 => head,
+        10..16 => head.saturating_sub(random.random_range(0..40)),
+        16..18 => 0,
+        18 => random.random_range(0..=head),
+        _ => head + 1,
+    };
+    AppendCondition {
+        query: query(random),
+        after: Position::new(after),
+    }
+}
+
+fn kind(random: &mut StdRng) -> std::borrow::Cow<'static, str> {
+    format!("Kind{}", random.random_range(0..5)).into()
+}
+
+fn tag(random: &mut StdRng) -> Tag {
+    Tag::new("tag", random.random_range(0..4)).unwrap()
+}
+
 fn new_event(random: &mut StdRng, siblings: usize) -> NewEvent {
     let mut new = event("");
     new.payload = payload(random, siblings);
-    new.event_type = format!("Kind{}", random.random_range(0..5)).into();
+    new.event_type = kind(random);
     new.schema_version = random.random_range(1..4);
     if random.random_bool(0.5) {
         new.content_type = ["application/msgpack", "application/json"][random.random_range(0..2)].into();
@@ -177,9 +266,7 @@ fn new_event(random: &mut StdRng, siblings: usize) -> NewEvent {
         } else {
             random.random_range(1..5)
         };
-        new.tags = (0..count)
-            .map(|_| Tag::new("tag", random.random_range(0..4)).unwrap())
-            .collect();
+        new.tags = (0..count).map(|_| tag(random)).collect();
     }
     if random.random_bool(0.1) {
         let count = if random.random_bool(0.02) {

@@ -2,14 +2,16 @@
 
 use crate::compare;
 use crate::copy;
+use crate::done::Done;
 use crate::life;
 use crate::story;
 use crate::support::{open, run};
 use annals_core::*;
 use annals_event_store::{DataDir, LogSettings, MemoryLog, SledLog};
-use rand::RngExt;
 use rand::rngs::StdRng;
-use std::path::PathBuf;
+use rand::{RngExt, SeedableRng};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Barrier};
 
 type Answer = Result<Appended, AppendError>;
 
@@ -18,61 +20,19 @@ const TRIES: usize = 30;
 /// How many volumes are enough for every group to begin one of its own.
 const VOLUMES: usize = 5;
 
-/// What was done, so that a run that did not do all of it is noticed.
-#[derive(Debug, Default)]
-pub struct Done {
-    appended: u32,
-    repeated: u32,
-    refused: u32,
-    openings: u32,
-    crashes: u32,
-    kills: u32,
-    sealed: u32,
-    /// Appends that nobody was told of and that were there after a kill.
-    unknown_kept: u32,
-    /// Appends that nobody was told of and that were gone after a kill.
-    unknown_lost: u32,
-    indexes_lost: u32,
-}
-
-impl Done {
-    /// Adds what another round did.
-    pub fn add(&mut self, other: &Self) {
-        self.appended += other.appended;
-        self.repeated += other.repeated;
-        self.refused += other.refused;
-        self.openings += other.openings;
-        self.crashes += other.crashes;
-        self.kills += other.kills;
-        self.sealed += other.sealed;
-        self.unknown_kept += other.unknown_kept;
-        self.unknown_lost += other.unknown_lost;
-        self.indexes_lost += other.indexes_lost;
-    }
-
-    /// A run in which something never happened proves nothing about it.
-    pub fn must_be_all(&self) {
-        let happened = [
-            self.appended,
-            self.repeated,
-            self.refused,
-            self.openings,
-            self.crashes,
-            self.kills,
-            self.sealed,
-            self.indexes_lost,
-        ];
-        assert!(happened.iter().all(|count| *count > 0), "{self:?}");
-    }
-}
-
 /// A log, its model, and what only the log knows: the ids that it gave and its times.
 pub struct World {
-    root: tempfile::TempDir,
-    life: u32,
-    opened: Option<(SledLog, DataDir)>,
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) life: u32,
+    pub(crate) opened: Option<(Arc<SledLog>, DataDir)>,
     /// The model.
     pub model: MemoryLog,
+    /// What the model's events came from: appends, and the model's head after each.
+    pub(crate) history: Vec<(Append, Position)>,
+    /// Backups that may be restored, and their heads.
+    pub(crate) kept: Vec<(PathBuf, Position)>,
+    /// What the log's secret makes of a text: the same for ever.
+    mark: Option<Fingerprint>,
     /// Ids of the events, by position.
     pub ids: Vec<EventId>,
     /// Recorded times of the events in microseconds, by position.
@@ -119,6 +79,9 @@ impl World {
             life: 0,
             opened: None,
             model: MemoryLog::new("annals"),
+            history: Vec::new(),
+            kept: Vec::new(),
+            mark: None,
             ids: Vec::new(),
             times: Vec::new(),
             done: Done::default(),
@@ -127,7 +90,7 @@ impl World {
         world
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.root.path().join(self.life.to_string())
     }
 
@@ -138,13 +101,15 @@ impl World {
 
     /// The version of a stream in the model.
     pub fn version(&self, stream: &StreamId) -> Version {
-        let head = self.model.stream_head(stream).unwrap();
-        head.map_or(Version::ZERO, |head| head.version)
+        story::version(&self.model, stream)
     }
 
-    fn open(&mut self, random: &mut StdRng) {
+    pub(crate) fn open(&mut self, random: &mut StdRng) {
         let volumes = std::fs::read_dir(self.dir().join("log")).map_or(0, Iterator::count);
-        self.opened = Some(open(&self.dir(), settings(random, volumes)));
+        let (log, held) = open(&self.dir(), settings(random, volumes));
+        let mark = log.fingerprint(b"a text");
+        assert_eq!(*self.mark.get_or_insert(mark), mark, "the log's secret is another one");
+        self.opened = Some((Arc::new(log), held));
         self.done.openings += 1;
     }
 
@@ -164,6 +129,60 @@ impl World {
         compare::everything(self, random);
     }
 
+    /// Closed in order, and opened with bytes of its index changed or cut off. What is noticed only later is gone after
+    /// the next opening.
+    pub fn damage_index(&mut self, seed: u64, random: &mut StdRng) {
+        self.opened = None;
+        damage(&self.dir().join("index"), &mut StdRng::seed_from_u64(seed));
+        self.done.indexes_damaged += 1;
+        self.open(random);
+        let problems = self.log().verify(&mut |_| ()).unwrap().problems;
+        if !problems.is_empty() {
+            let of_the_index = problems.iter().all(|problem| problem.what.contains("the index"));
+            assert!(of_the_index, "{problems:?}");
+            self.opened = None;
+            self.open(random);
+        }
+        compare::everything(self, random);
+        self.verify();
+    }
+
+    /// Appends of threads of their own, begun at one moment. In the order of those that were accepted, and after them
+    /// all others, the model must come to the same.
+    pub fn race(&mut self, appends: Vec<Append>) {
+        let begin = Barrier::new(appends.len());
+        let found: Vec<Answer> = std::thread::scope(|scope| {
+            let racers = appends.iter().map(|append| {
+                let (log, begin) = (self.log(), &begin);
+                scope.spawn(move || {
+                    begin.wait();
+                    run(log.append(append.clone()))
+                })
+            });
+            racers
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|racer| racer.join().unwrap())
+                .collect()
+        });
+        let mut done: Vec<_> = appends.into_iter().zip(found).collect();
+        done.sort_by_key(|(_, found)| {
+            found
+                .as_ref()
+                .map_or(Position::new(u64::MAX), |appended| appended.position)
+        });
+        for (append, found) in done {
+            match &found {
+                Ok(_) => self.done.races_won += 1,
+                // Outrun by others again and again: it may have been possible, and was not done.
+                Err(AppendError::ConditionOutrun { .. }) => continue,
+                Err(_) => self.done.races_lost += 1,
+            }
+            self.model_too(append, Some(&found));
+        }
+        self.learn();
+    }
+
     /// Appends wait for the writer together; each must come to what it comes to in the model, one after the other.
     pub fn append(&mut self, appends: Vec<Append>) {
         let under_way: Vec<_> = appends.iter().map(|append| self.log().append(append.clone())).collect();
@@ -176,10 +195,13 @@ impl World {
 
     /// The model appends as well, and comes to the same, if it is known what the log came to.
     fn model_too(&mut self, append: Append, found: Option<&Answer>) {
-        let expected = run(self.model.append(append));
+        let expected = run(self.model.append(append.clone()));
         match &expected {
             Ok(appended) if appended.duplicate => self.done.repeated += 1,
-            Ok(_) => self.done.appended += 1,
+            Ok(_) => {
+                self.done.appended += 1;
+                self.history.push((append, self.model.head()));
+            }
             Err(_) => self.done.refused += 1,
         }
         if let Some(found) = found {
@@ -208,7 +230,7 @@ impl World {
     /// Goes on in a process of its own, which is killed while appends are under way.
     pub fn kill(&mut self, random: &mut StdRng) {
         let seed = random.random();
-        let waves = story::life(seed, &|stream| self.version(stream));
+        let waves = story::life(seed, &self.model);
         self.opened = None;
         let answered = life::killed(&self.dir(), seed, random.random_range(0..story::LIFE));
         self.done.kills += 1;
@@ -237,7 +259,7 @@ impl World {
     }
 
     /// Remembers the ids and times that the log gave.
-    fn learn(&mut self) {
+    pub(crate) fn learn(&mut self) {
         assert_eq!(self.log().head(), self.model.head());
         for position in self.ids.len() as u64 + 1..=self.log().head().get() {
             let record = self.log().read_one(Position::new(position)).unwrap().unwrap();
@@ -254,5 +276,34 @@ impl World {
             (report.problems.as_slice(), report.events),
             (&[][..], self.model.head().get())
         );
+    }
+}
+
+/// Changes up to three files of the index: a byte, a run of bytes, their end, or all of one.
+fn damage(index: &Path, random: &mut StdRng) {
+    let entries = std::fs::read_dir(index).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for _ in 0..random.random_range(1..4) {
+        let file = &files[random.random_range(0..files.len())];
+        let mut bytes = std::fs::read(file).unwrap_or_default();
+        let at = random.random_range(0..bytes.len().max(1));
+        match random.random_range(0..5) {
+            0 => drop(std::fs::remove_file(file)),
+            _ if bytes.is_empty() => {}
+            1 => {
+                bytes.truncate(at);
+                std::fs::write(file, bytes).unwrap();
+            }
+            2 => {
+                let end = bytes.len().min(at + 200);
+                bytes[at..end].fill(0);
+                std::fs::write(file, bytes).unwrap();
+            }
+            _ => {
+                bytes[at] ^= 1 << random.random_range(0..8);
+                std::fs::write(file, bytes).unwrap();
+            }
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 #![allow(unreachable_pub, reason = "the suites are crates of their own")]
 #![allow(dead_code, reason = "each suite uses its part")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use annals_core::*;
-use annals_event_store::{DataDir, LogSettings, OpenOptions, SledLog};
+use annals_event_store::{DataDir, LogSettings, OpenError, OpenOptions, SledLog};
 use std::future::Future;
 use std::path::Path;
 
@@ -118,5 +118,43 @@ pub fn copy_tree(from: &Path, to: &Path) {
             // The index is derived, and its files may go while it is written behind.
             assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
         }
+    }
+}
+
+/// A log of 60 blocks in one volume, closed.
+pub fn written() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _held) = open(
+        dir.path(),
+        LogSettings {
+            volume_bytes_max: 64 << 20,
+            ..small()
+        },
+    );
+    for i in 0..60 {
+        append(&log, &format!("a/{}", i % 5), &["some text", "more text"]).unwrap();
+    }
+    dir
+}
+
+/// Opens and verifies; positions that are named.
+pub fn problems(dir: &Path) -> Vec<u64> {
+    let held = DataDir::open(dir, OpenOptions::default()).unwrap();
+    match SledLog::open(
+        &held,
+        LogSettings {
+            volume_bytes_max: 64 << 20,
+            ..small()
+        },
+    ) {
+        Ok(log) => log
+            .verify(&mut |_| ())
+            .unwrap()
+            .problems
+            .iter()
+            .map(|problem| problem.position.get())
+            .collect(),
+        Err(OpenError::Damaged { position, .. }) => vec![position.get()],
+        Err(other) => panic!("{other}"),
     }
 }

@@ -25,10 +25,10 @@ impl Index {
         let hash = key_hash(key);
         for run in self.runs().iter().rev() {
             let mut found = None;
-            run.each(key, hash, u64::MAX, &self.cache, |entry| {
+            self.noticed(run.each(key, hash, u64::MAX, &self.cache, |entry| {
                 found = Some((entry.order, entry.positions.clone()));
                 true
-            })?;
+            }))?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -52,7 +52,7 @@ impl Index {
         };
         let mut lacking = None;
         for run in self.runs().iter() {
-            run.each(&key, hash, from.get(), &self.cache, |entry| {
+            let read = run.each(&key, hash, from.get(), &self.cache, |entry| {
                 let next = found.first.get() + found.positions.len() as u64;
                 if entry.order > next {
                     lacking = Some(next);
@@ -62,9 +62,10 @@ impl Index {
                 let new = entry.positions.iter().skip(skip).copied().map(Position::new);
                 found.positions.extend(new);
                 found.positions.len() < limit
-            })?;
+            });
+            self.noticed(read)?;
             if let Some(version) = lacking {
-                return Err(storage(format!("stream {stream} lacks version {version}")));
+                return self.noticed(Err(storage(format!("stream {stream} lacks version {version}"))));
             }
             if found.positions.len() >= limit {
                 break;
@@ -85,12 +86,13 @@ impl Index {
         let hash = key_hash(&key);
         let mut found = Vec::new();
         for run in self.runs().iter().filter(|run| run.footer.last > after) {
-            run.each(&key, hash, after.get(), &self.cache, |entry| {
+            let read = run.each(&key, hash, after.get(), &self.cache, |entry| {
                 let start = entry.positions.partition_point(|position| *position <= after.get());
                 let new = entry.positions[start..].iter().take(limit - found.len());
                 found.extend(new.copied().map(Position::new));
                 found.len() < limit
-            })?;
+            });
+            self.noticed(read)?;
             if found.len() >= limit {
                 break;
             }
@@ -108,13 +110,6 @@ impl Index {
         limit: usize,
     ) -> Result<Vec<Position>, LogError> {
         self.postings(kind.prefix(), hash, after, limit)
-    }
-
-    /// The newest position of a tag.
-    #[allow(dead_code, reason = "for conditions over tags")]
-    pub(in crate::sled) fn newest_with_tag(&self, tag: &str) -> Result<Option<Position>, LogError> {
-        let newest = self.newest_entry(&key(super::TAG, tag.as_bytes()))?;
-        Ok(newest.and_then(|(_, positions)| positions.last().copied().map(Position::new)))
     }
 }
 

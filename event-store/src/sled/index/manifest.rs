@@ -37,6 +37,11 @@ impl Manifest {
         write_atomically(&dir.join(FILE), &self.encode()).map_err(storage)
     }
 
+    /// Removes the manifest in `dir`: what it names is then built anew. One that stays is read again, and so is its damage.
+    pub(super) fn forget(dir: &Path) {
+        let _ = std::fs::remove_file(dir.join(FILE));
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&(self.runs.len() as u32).to_le_bytes());

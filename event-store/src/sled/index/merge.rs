@@ -86,9 +86,9 @@ impl Index {
         mut writer: RunWriter,
         stop: &AtomicBool,
     ) -> Result<Option<RunWriter>, LogError> {
-        let mut scan = Scan::new(group, &[])?;
+        let mut scan = self.noticed(Scan::new(group, &[]))?;
         let (mut count, mut since) = (0usize, Instant::now());
-        while let Some(entry) = scan.next_entry()? {
+        while let Some(entry) = self.noticed(scan.next_entry())? {
             writer.push(&entry.key, entry.order, &entry.positions)?;
             count += 1;
             if count.is_multiple_of(SLICE) {

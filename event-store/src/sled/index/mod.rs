@@ -29,7 +29,7 @@ use manifest::Manifest;
 use run::{BlockCache, Run, Weight, storage};
 use scan::Scan;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use write::{RunWriter, Stretch};
 
@@ -44,6 +44,8 @@ pub(super) struct Index {
     committed: Mutex<Option<(Epoch, Position)>>,
     next_number: AtomicU64,
     cache: BlockCache,
+    /// Whether something in it could not be read: it is not named any more, and built anew when it is opened again.
+    distrusted: AtomicBool,
 }
 
 /// Kinds of entries that point from a hash to a position.
@@ -102,6 +104,7 @@ impl Index {
             committed: Mutex::new(manifest.map(|manifest| (manifest.epoch, manifest.position))),
             next_number: AtomicU64::new(last + 1),
             cache: BlockCache::with_weighter((cache_bytes >> 13) as usize, cache_bytes, Weight),
+            distrusted: AtomicBool::new(false),
         })
     }
 
@@ -126,9 +129,22 @@ impl Index {
         self.runs.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Has the index built anew when it is opened again: what it holds is damaged, or not what the records say.
+    pub(super) fn distrust(&self) {
+        if !self.distrusted.swap(true, Ordering::SeqCst) {
+            tracing::error!("the index is damaged; it is built anew when the log is opened again");
+        }
+        Manifest::forget(&self.dir);
+    }
+
+    /// An index that could not be read is not trusted any more.
+    fn noticed<T>(&self, result: Result<T, LogError>) -> Result<T, LogError> {
+        result.inspect_err(|_| self.distrust())
+    }
+
     /// Checks what only lookups read: the filters of all runs.
     pub(super) fn check_filters(&self) -> Result<(), LogError> {
-        self.runs().iter().try_for_each(|run| run.check_filter())
+        self.noticed(self.runs().iter().try_for_each(|run| run.check_filter()))
     }
 
     fn new_number(&self) -> u64 {
@@ -176,6 +192,10 @@ impl Index {
         // The names of new runs first: a manifest must not name a file that a power cut takes away.
         sync_dir(&self.dir).map_err(storage)?;
         manifest.write(&self.dir)?;
+        // Asked afterwards: whoever lost trust meanwhile may have removed the manifest before this one.
+        if self.distrusted.load(Ordering::SeqCst) {
+            Manifest::forget(&self.dir);
+        }
         *committed = Some((epoch, position));
         *self.runs.write().unwrap_or_else(PoisonError::into_inner) = runs.into();
         let kept = |run: &Arc<Run>| manifest.runs.iter().any(|(number, _)| *number == run.footer.number);
@@ -193,7 +213,6 @@ impl Index {
     }
 
     /// All tags in order, with their positions; a tag may come several times. For verification.
-    #[allow(dead_code, reason = "verification of tags comes with the conditions that read them")]
     pub(super) fn tags(&self) -> impl Iterator<Item = Result<(String, Vec<Position>), LogError>> {
         self.scan(TAG)
             .map(|entry| entry.map(|(name, _, positions)| (text(&name), positions)))

@@ -36,7 +36,7 @@ impl Weighter<(u64, u64), Bytes> for Weight {
 
 pub(super) fn storage(error: impl std::fmt::Display) -> LogError {
     LogError::Storage(format!(
-        "the index: {error}; stop the server and delete the index directory to rebuild it"
+        "the index: {error}; start the server again, an index that is damaged is then built anew"
     ))
 }
 

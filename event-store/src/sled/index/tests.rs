@@ -129,8 +129,6 @@ fn check(index: &Index, model: &Model) {
             let few = index.postings(TAG, tag.as_bytes(), Position::new(after), 2).unwrap();
             assert_eq!(numbers(&few), rest[..rest.len().min(2)]);
         }
-        let newest = index.newest_with_tag(tag).unwrap().map(Position::get);
-        assert_eq!(newest, expected.last().copied());
     }
     check_hashes(index, model);
     check_scans(index, model);
@@ -287,8 +285,11 @@ fn every_changed_byte_of_a_run_is_noticed() {
     drop(one_run(dir.path(), 300));
     let path = dir.path().join("0000000000000001.run");
     let whole = std::fs::read(&path).unwrap();
+    let manifest = std::fs::read(dir.path().join("manifest")).unwrap();
     let stream: StreamId = "a/1".parse().unwrap();
     for at in (0..whole.len()).step_by(3) {
+        // What was found damaged before is not named any more.
+        std::fs::write(dir.path().join("manifest"), &manifest).unwrap();
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
         std::fs::write(&path, bytes).unwrap();
@@ -301,6 +302,6 @@ fn every_changed_byte_of_a_run_is_noticed() {
             index.entries().try_for_each(|entry| entry.map(drop))
         });
         let error = read.expect_err(&format!("byte {at} of {} is not covered", whole.len()));
-        assert!(error.to_string().contains("delete the index directory"), "{error}");
+        assert!(error.to_string().contains("start the server again"), "{error}");
     }
 }

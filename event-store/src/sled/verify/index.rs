@@ -40,7 +40,8 @@ pub(super) fn check(shared: &Shared, keys: &StreamKeys, joined: &mut Joined<'_>)
     for stream in wrong {
         check_stream(shared, &stream, &mut joined.report)?;
     }
-    check_entries(shared, joined)
+    check_entries(shared, joined)?;
+    check_tags(shared, joined)
 }
 
 /// Finds the names of streams by their keys: in the index, and what is not there, in the log.
@@ -150,6 +151,38 @@ fn check_entries(shared: &Shared, joined: &mut Joined<'_>) -> Result<(), LogErro
             );
             joined.report.problem(joined.report.indexed, what);
         }
+    }
+    Ok(())
+}
+
+fn check_tags(shared: &Shared, joined: &mut Joined<'_>) -> Result<(), LogError> {
+    let indexed = joined.report.indexed;
+    let settled = |positions: Vec<Position>| positions.into_iter().filter(move |position| *position <= indexed);
+    let mut found = Digest::default();
+    for tag in shared.index.tags() {
+        let (tag, positions) = tag?;
+        settled(positions).for_each(|position| found.add(tag.as_bytes(), position.get()));
+    }
+    if found == joined.tags {
+        return Ok(());
+    }
+    for tag in shared.index.tags() {
+        let (tag, positions) = tag?;
+        for position in settled(positions) {
+            let record = shared.record(position).ok().flatten();
+            let view = record.as_ref().and_then(|record| record.view().ok());
+            if !view.is_some_and(|record| record.header.tags.contains(&tag.as_str())) {
+                let what = format!("the index says that this event has the tag {tag}, it has not");
+                joined.report.problem(position, what);
+            }
+        }
+    }
+    if found.count != joined.tags.count {
+        let what = format!(
+            "the index has {} positions of tags, the log {}",
+            found.count, joined.tags.count
+        );
+        joined.report.problem(indexed, what);
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ pub(super) struct Joined<'a> {
     pub(super) streams: ByStream<Known>,
     pub(super) commands: Digest,
     pub(super) appended: Digest,
+    pub(super) tags: Digest,
 }
 
 impl VerifyReport {
@@ -52,6 +53,7 @@ impl<'a> Joined<'a> {
             streams: ByStream::default(),
             commands: Digest::default(),
             appended: Digest::default(),
+            tags: Digest::default(),
         }
     }
 
@@ -71,6 +73,7 @@ impl<'a> Joined<'a> {
         self.report.blocks += walked.blocks;
         self.commands.join(walked.commands);
         self.appended.join(walked.appended);
+        self.tags.join(walked.tags);
         self.recorded = self.recorded.max(walked.recorded);
         self.gap |= walked.gap;
         self.next = self.next.max(walked.next);

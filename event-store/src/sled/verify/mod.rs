@@ -130,9 +130,14 @@ fn verify_by(
         }
     })?;
     joined.finish();
+    let of_the_log = joined.report.problem_count;
     if let Err(error) = index::check(shared, &keys, &mut joined) {
         // The log is what it is: an index that cannot be read is one more problem.
         joined.report.problem(joined.report.indexed, error.to_string());
+    }
+    // An index that does not say what a whole log says is built anew; a damaged log is not read anew for that.
+    if of_the_log == 0 && joined.report.problem_count > 0 {
+        shared.index.distrust();
     }
     Ok(joined.report)
 }

@@ -74,6 +74,7 @@ pub(super) struct Walked {
     pub(super) streams: ByStream<Part>,
     pub(super) commands: Digest,
     pub(super) appended: Digest,
+    pub(super) tags: Digest,
 }
 
 /// A walk under way.
@@ -102,6 +103,7 @@ impl<'a> Walk<'a> {
             streams: ByStream::default(),
             commands: Digest::default(),
             appended: Digest::default(),
+            tags: Digest::default(),
         };
         Self {
             keys,
@@ -227,6 +229,12 @@ impl<'a> Walk<'a> {
             if let Some(key) = header.key {
                 let hash = command_hash(header.stream, key);
                 self.found.commands.add(&hash, position.get());
+            }
+            for (at, tag) in header.tags.iter().enumerate() {
+                // An event that has a tag twice is found once.
+                if !header.tags[..at].contains(tag) {
+                    self.found.tags.add(tag.as_bytes(), position.get());
+                }
             }
             if let Some(source) = header.source {
                 let hash = appended_hash(&header.id.to_owned(), header.stream, source);
