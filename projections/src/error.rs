@@ -140,7 +140,7 @@ pub enum ResumeError {
     },
 }
 
-fn known_text(known: &[String]) -> String {
+pub(crate) fn known_text(known: &[String]) -> String {
     if known.is_empty() {
         return "there are none".into();
     }

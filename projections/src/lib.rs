@@ -8,6 +8,7 @@ extern crate self as annals_projections;
 
 mod definition;
 mod error;
+mod failures;
 mod offline;
 mod pace;
 mod progress;
@@ -24,6 +25,7 @@ mod views;
 
 pub use definition::{ReactorDefinition, ViewDefinition};
 pub use error::{FoldError, ProjectionError, RebuildError, ResumeError};
+pub use failures::{DeadLetter, DeadLetterState, Operation, OperationError, Verb, What, operation_stream};
 pub use offline::{dump_rows, resume_reactor, statuses_offline};
 pub use projections::{Projections, ViewHandle};
 pub use query::{IndexRange, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery, Order, QueryError, RowAnswer};

@@ -141,6 +141,7 @@ fn status(
         lag_seconds: unread.map_or(0.0, |record| age_seconds(&record)),
         rate: 0.0,
         error,
+        dead_letters: 0,
         rebuild: None,
         outbox: None,
     }

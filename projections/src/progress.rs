@@ -129,6 +129,7 @@ impl Progress {
             lag_seconds,
             rate: self.rate(),
             error,
+            dead_letters: 0,
             rebuild: None,
             outbox: None,
         }

@@ -21,13 +21,13 @@ use std::time::Duration;
 /// waiting also when the last clone is dropped.
 #[derive(Clone)]
 pub struct Projections {
-    running: Arc<Running>,
+    pub(crate) running: Arc<Running>,
 }
 
-struct Running {
+pub(crate) struct Running {
     shared: Arc<Shared>,
-    views: Vec<Arc<RunningView>>,
-    reactors: Vec<Arc<RunningReactor>>,
+    pub(crate) views: Vec<Arc<RunningView>>,
+    pub(crate) reactors: Vec<Arc<RunningReactor>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 

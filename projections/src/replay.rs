@@ -1,6 +1,7 @@
 //! Any rows from the log alone: folded in memory, up to a position or a time.
 
 use crate::definition::{Failure, RowTable};
+use crate::failures::{Operations, Skips};
 use crate::reader::{LogReader, Take};
 use crate::views::panic_text;
 use crate::{FoldError, ViewDefinition};
@@ -34,7 +35,7 @@ const TOLD_EVERY_EVENTS: u64 = 8_192;
 const READ_BYTES: usize = 1024 * 1024;
 
 /// Rows of a view, as MessagePack by key, folded from the log alone: nothing is stored, and what is stored is not
-/// looked at. With `key`, only that row. All rows are in memory at once. Blocks.
+/// looked at. Events that were skipped are passed by, as they stand in the log, too. With `key`, only that row. All rows are in memory at once. Blocks.
 pub fn fold_rows(
     log: &dyn EventLog,
     catalog: &Catalog,
@@ -47,6 +48,8 @@ pub fn fold_rows(
         Cutoff::Position(position) => position.min(log.head()),
         Cutoff::Head | Cutoff::OccurredAt(_) => log.head(),
     };
+    let operations = Operations::of(log, view.name(), Some(view.version()))?;
+    let skips = operations.skips();
     let mut table = view.table();
     let mut reader = LogReader::new(log, READ_BYTES);
     let position = reader.read(Position::ZERO, total, |record| {
@@ -57,8 +60,8 @@ pub fn fold_rows(
             });
         }
         let later = matches!(cutoff, Cutoff::OccurredAt(time) if record.occurred_at() > time);
-        if !later {
-            fold_one(table.as_mut(), catalog, record, key).map_err(|failure| FoldError::Event {
+        if !later && !skips.event(record.position) {
+            fold_one(table.as_mut(), catalog, record, key, skips).map_err(|failure| FoldError::Event {
                 projection: view.name().to_owned(),
                 position: record.position,
                 event_type: record.header.event_type.to_owned(),
@@ -83,9 +86,11 @@ fn fold_one(
     catalog: &Catalog,
     record: &RecordRef<'_>,
     key: Option<&str>,
+    skips: &Skips,
 ) -> Result<(), Failure> {
+    let mut wanted = |one: &str| key.is_none_or(|key| key == one) && !skips.key(record.position, one);
     catch_unwind(AssertUnwindSafe(|| {
-        table.apply(catalog, record, key, &mut |_| Ok(None))
+        table.apply(catalog, record, &mut wanted, &mut |_| Ok(None))
     }))
     .unwrap_or_else(|panic| Err(Failure::Code(panic_text(panic.as_ref()))))
 }

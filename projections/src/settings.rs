@@ -1,6 +1,11 @@
 //! What can be set about views and reactors. Every bound has a default that suits one machine.
 
+use crate::ViewDefinition;
+use crate::failures::{Backoff, Bounds};
+use annals_core::FailurePolicy;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Directories and bounds of views and reactors. Make one with [`ProjectionSettings::new`], then change what differs.
 #[derive(Debug, Clone)]
@@ -30,6 +35,18 @@ pub struct ProjectionSettings {
     pub dispatch_in_flight_max: usize,
     /// Most commands that wait in the outbox of one reactor; it reads no further events until there are fewer.
     pub outbox_pending_max: usize,
+    /// How often an event or a command that fails is tried before it is a dead letter, at least once.
+    pub attempts_max: u32,
+    /// Pause after the first failed attempt; each further one is twice as long, spread by a quarter up or down.
+    pub retry_pause_min: Duration,
+    /// Longest pause between two attempts.
+    pub retry_pause_max: Duration,
+    /// Most keys that one view or reactor parks; with one more it stops.
+    pub dead_letters_max: usize,
+    /// Events that wait for the parked keys of one view, about; with more it stops.
+    pub parked_events_max: u64,
+    /// What views do about failing events, by their names; all others do as their code says.
+    pub on_failure: BTreeMap<String, FailurePolicy>,
 }
 
 impl ProjectionSettings {
@@ -48,6 +65,35 @@ impl ProjectionSettings {
             reserve_bytes: 64 * 1024 * 1024,
             dispatch_in_flight_max: 32,
             outbox_pending_max: 4_096,
+            attempts_max: 5,
+            retry_pause_min: Duration::from_millis(100),
+            retry_pause_max: Duration::from_secs(30),
+            dead_letters_max: 1_000,
+            parked_events_max: 100_000,
+            on_failure: BTreeMap::new(),
+        }
+    }
+
+    /// What this view does about an event that fails.
+    pub(crate) fn policy(&self, view: &ViewDefinition) -> FailurePolicy {
+        self.on_failure
+            .get(view.name())
+            .copied()
+            .unwrap_or_else(|| view.on_failure())
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff {
+            attempts_max: self.attempts_max.max(1),
+            pause_min: self.retry_pause_min,
+            pause_max: self.retry_pause_max,
+        }
+    }
+
+    pub(crate) fn letter_bounds(&self) -> Bounds {
+        Bounds {
+            letters_max: self.dead_letters_max,
+            waiting_max: self.parked_events_max,
         }
     }
 }

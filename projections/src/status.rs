@@ -26,6 +26,8 @@ pub enum ProjectionState {
     Rebuilding,
     /// The disk is full; it goes on by itself when there is space again.
     WaitingForSpace,
+    /// A person told it to rest; its rows are served as they stand.
+    Paused,
     /// It does not go on; `error` says why and what to do.
     Stopped,
     /// It is not running: the status was read from its store.
@@ -40,6 +42,7 @@ impl ProjectionState {
             Self::Running => "running",
             Self::Rebuilding => "rebuilding",
             Self::WaitingForSpace => "waiting-for-space",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
             Self::Offline => "offline",
         }
@@ -72,6 +75,8 @@ pub struct ProjectionStatus {
     /// Why it stopped or waits, and what to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Events or commands that failed and whose keys are parked, or that it stopped at.
+    pub dead_letters: u64,
     /// A view's rebuild that is going on, or the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rebuild: Option<RebuildStatus>,

@@ -3,11 +3,12 @@
 use super::exposition::Exposition;
 use annals_projections::{OutboxStatus, ProjectionKind, ProjectionState, ProjectionStatus};
 
-const STATES: [ProjectionState; 5] = [
+const STATES: [ProjectionState; 6] = [
     ProjectionState::Starting,
     ProjectionState::Running,
     ProjectionState::Rebuilding,
     ProjectionState::WaitingForSpace,
+    ProjectionState::Paused,
     ProjectionState::Stopped,
 ];
 
@@ -41,6 +42,10 @@ pub(super) fn expose(text: &mut Exposition, statuses: &[ProjectionStatus]) {
         "Events that it reads a second, lately.",
         |status| status.rate,
     );
+    let help = "Events or commands that failed, and whose keys are parked or that it stopped at.";
+    gauges("annals_projection_dead_letters", help, |status| {
+        status.dead_letters as f64
+    });
     const STATE: &str = "annals_projection_state";
     text.gauges(STATE, "1 for the state that it is in, 0 for the others.");
     for status in statuses {

@@ -9,7 +9,7 @@ pub use reactor::ReactorDefinition;
 pub use view::ViewDefinition;
 
 pub(crate) use reactor::{Reaction, StateTable};
-pub(crate) use table::{Change, Failure};
+pub(crate) use table::{Change, Failure, Wanted};
 pub(crate) use view::RowTable;
 
 use sha2::{Digest, Sha256};

@@ -1,6 +1,6 @@
 //! A reactor without its Rust type.
 
-use super::table::{Change, Failure, Load, Table};
+use super::table::{Change, Failure, Load, Table, Wanted};
 use annals_core::{Catalog, CommandCall, Reactor, RecordRef, State};
 use std::fmt;
 use std::sync::Arc;
@@ -59,12 +59,13 @@ pub(crate) struct Reaction {
 
 /// States of a reactor in memory, between two writes.
 pub(crate) trait StateTable: Send {
-    /// Folds an event into the states it is routed to and, if `reactions` are asked for, adds the commands that it
-    /// calls for. After an error the table is worthless: clear it.
+    /// Folds an event into the states it is routed to, of these only the ones whose key `wanted` takes, and, if
+    /// `reactions` are asked for, adds the commands that it calls for. After an error the table is worthless: clear it.
     fn apply(
         &mut self,
         catalog: &Catalog,
         record: &RecordRef<'_>,
+        wanted: &mut Wanted<'_>,
         load: &mut Load<'_>,
         reactions: Option<&mut Vec<Reaction>>,
     ) -> Result<(), Failure>;
@@ -109,6 +110,7 @@ impl<R: Reactor> StateTable for TypedTable<R> {
         &mut self,
         catalog: &Catalog,
         record: &RecordRef<'_>,
+        wanted: &mut Wanted<'_>,
         load: &mut Load<'_>,
         mut reactions: Option<&mut Vec<Reaction>>,
     ) -> Result<(), Failure> {
@@ -116,6 +118,9 @@ impl<R: Reactor> StateTable for TypedTable<R> {
             return Ok(());
         };
         for key in self.reactor.route(&event) {
+            if !wanted(key.as_str()) {
+                continue;
+            }
             let text = key.as_str().to_owned();
             let reacting = reactions.is_some();
             let calls = self.states.change(&key, record.position, load, |_, state| {

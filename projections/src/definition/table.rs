@@ -14,6 +14,9 @@ const UNKNOWN_BYTES: usize = 256;
 /// Loads the stored bytes of a key; `None` if there are none.
 pub(crate) type Load<'a> = dyn FnMut(&str) -> Result<Option<Vec<u8>>, StoreError> + 'a;
 
+/// Is asked for each key of an event whether the event is folded into it.
+pub(crate) type Wanted<'a> = dyn FnMut(&str) -> bool + 'a;
+
 /// A value in an index: number of the index, and the value in order-preserving bytes.
 pub(crate) type IndexEntry = (u16, Vec<u8>);
 

@@ -1,7 +1,7 @@
 //! A view without its Rust type.
 
-use super::table::{Change, Failure, Load, Table};
-use annals_core::{Catalog, IndexKind, IndexValue, Position, RecordRef, Row, View};
+use super::table::{Change, Failure, Load, Table, Wanted};
+use annals_core::{Catalog, FailurePolicy, IndexKind, IndexValue, Position, RecordRef, Row, View};
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ pub struct ViewDefinition {
     version: u32,
     indexes: &'static [(&'static str, IndexKind)],
     fingerprint: Arc<str>,
+    on_failure: FailurePolicy,
     view: Arc<dyn AnyView>,
 }
 
@@ -25,6 +26,7 @@ impl ViewDefinition {
             version: V::VERSION,
             indexes,
             fingerprint: super::fingerprint(&[V::NAME, &V::VERSION.to_string(), V::Row::SCHEMA, &index_text]).into(),
+            on_failure: V::ON_FAILURE,
             view: Arc::new(TypedView { view: Arc::new(view) }),
         }
     }
@@ -47,6 +49,11 @@ impl ViewDefinition {
     /// Changes with name, version, row schema and indexes.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// What becomes of an event that it cannot fold, unless a setting says otherwise.
+    pub fn on_failure(&self) -> FailurePolicy {
+        self.on_failure
     }
 
     /// An empty table to fold events into.
@@ -72,13 +79,13 @@ impl fmt::Debug for ViewDefinition {
 
 /// Rows of a view in memory, between two writes.
 pub(crate) trait RowTable: Send {
-    /// Folds an event into the rows it is routed to, of these only the one named `only` if a name is given. After an
-    /// error the table is worthless: clear it.
+    /// Folds an event into the rows it is routed to, of these only the ones whose key `wanted` takes. After an error the
+    /// table is worthless: clear it. The key that `wanted` took last is then the one that failed; none if it was not asked.
     fn apply(
         &mut self,
         catalog: &Catalog,
         record: &RecordRef<'_>,
-        only: Option<&str>,
+        wanted: &mut Wanted<'_>,
         load: &mut Load<'_>,
     ) -> Result<(), Failure>;
 
@@ -128,7 +135,7 @@ impl<V: View> RowTable for TypedTable<V> {
         &mut self,
         catalog: &Catalog,
         record: &RecordRef<'_>,
-        only: Option<&str>,
+        wanted: &mut Wanted<'_>,
         load: &mut Load<'_>,
     ) -> Result<(), Failure> {
         let Some(event) = catalog.decode::<V::Event>(record)? else {
@@ -136,7 +143,7 @@ impl<V: View> RowTable for TypedTable<V> {
         };
         let position: Position = record.position;
         for key in self.view.route(&event) {
-            if only.is_some_and(|only| only != key.as_str()) {
+            if !wanted(key.as_str()) {
                 continue;
             }
             self.rows.change(&key, position, load, |key, row| {

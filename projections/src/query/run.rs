@@ -17,6 +17,7 @@ pub(crate) fn row(view: &Arc<RunningView>, key: &str) -> Result<RowAnswer, Query
     let store = view.queried()?;
     // Before the row: what is read afterwards is at least as new.
     let position = view.progress.position();
+    let parked = store.board().parked(key);
     let stored = store.rows().row(key).map_err(|error| failed(view, Some(key), error))?;
     let etag = stored
         .as_ref()
@@ -27,6 +28,7 @@ pub(crate) fn row(view: &Arc<RunningView>, key: &str) -> Result<RowAnswer, Query
         etag,
         position,
         epoch: view.progress.epoch(),
+        parked,
     })
 }
 
@@ -61,6 +63,7 @@ fn find_index(definition: &ViewDefinition, name: &str) -> Result<(u16, IndexKind
 pub(crate) fn list(view: &Arc<RunningView>, query: &ListQuery) -> Result<ListPage, QueryError> {
     let store = view.queried()?;
     let position = view.progress.position();
+    let parked = store.board().all();
     let mut page = Page {
         rows: Vec::new(),
         bytes: 0,
@@ -87,7 +90,9 @@ pub(crate) fn list(view: &Arc<RunningView>, query: &ListQuery) -> Result<ListPag
         }
         Some((name, range)) => page.fill_from_index(view, store.rows(), name, range, query)?,
     }
+    let failing = |key: &String| Some((key.clone(), parked.get(key)?.letter.position));
     Ok(ListPage {
+        parked: page.rows.iter().filter_map(|(key, _)| failing(key)).collect(),
         next_cursor: page.more.then(|| page.last.as_deref().map(Cursor::text)).flatten(),
         rows: page.rows,
         position,

@@ -1,6 +1,7 @@
 //! What is asked of a view and what it answers.
 
 use annals_core::{Epoch, IndexKind, IndexValue, Position};
+use std::collections::BTreeMap;
 
 /// Rows on a page when nothing else is asked for.
 pub const LIST_LIMIT_DEFAULT: usize = 100;
@@ -18,6 +19,8 @@ pub struct RowAnswer {
     pub position: Position,
     /// The history that the position belongs to.
     pub epoch: Epoch,
+    /// The event that failed, if the row's key is parked: the row lacks it and what came after it.
+    pub parked: Option<Position>,
 }
 
 /// Which values of an index are asked for.
@@ -79,6 +82,8 @@ pub struct ListPage {
     pub position: Position,
     /// The history that the position belongs to.
     pub epoch: Epoch,
+    /// Of these rows the ones whose key is parked, with the event that failed.
+    pub parked: BTreeMap<String, Position>,
 }
 
 /// Why a view did not answer.

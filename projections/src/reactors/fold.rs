@@ -97,7 +97,7 @@ impl<'a> ReactorFold<'a> {
                 seen(record.header.recorded);
             }
             let reactions = react_to(table.as_mut(), catalog, record, store, limits.react)
-                .map_err(|failure| stop(name, record, failure))?;
+                .map_err(|failure| stop(name, record, None, failure))?;
             for reaction in reactions {
                 command_bytes += reaction.call.body.len();
                 let number = commands.last().map_or(1, |last: &Outgoing| {
@@ -132,8 +132,9 @@ impl<'a> ReactorFold<'a> {
     fn unstorable(&self, failure: &Failure) -> Stop {
         let projection = self.name.to_owned();
         match failure {
-            Failure::Value { from, .. } => Stop::Event {
+            Failure::Value { key, from, .. } => Stop::Event {
                 position: *from,
+                key: Some(key.clone()),
                 error: FoldError::Event {
                     projection,
                     position: *from,
@@ -160,8 +161,10 @@ fn react_to(
     let mut reactions = Vec::new();
     let wanted = react.then_some(&mut reactions);
     // A panic may leave the table half changed: it is cleared after any error.
-    catch_unwind(AssertUnwindSafe(|| table.apply(catalog, record, &mut load, wanted)))
-        .unwrap_or_else(|panic| Err(Failure::Code(panic_text(panic.as_ref()))))?;
+    catch_unwind(AssertUnwindSafe(|| {
+        table.apply(catalog, record, &mut |_| true, &mut load, wanted)
+    }))
+    .unwrap_or_else(|panic| Err(Failure::Code(panic_text(panic.as_ref()))))?;
     Ok(reactions)
 }
 

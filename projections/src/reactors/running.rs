@@ -2,6 +2,7 @@
 
 use super::directory::{ReactorsDir, resume};
 use super::dispatch::Dispatcher;
+use crate::failures::DeadLetter;
 use crate::progress::{Progress, locked};
 use crate::space::Space;
 use crate::views::Shared;
@@ -20,6 +21,8 @@ pub(crate) struct RunningReactor {
     pub(crate) outbox: Mutex<OutboxStatus>,
     /// Whether the worker waits to be told from where to go on. Its files are closed then.
     pub(crate) waits_for_resume: Mutex<bool>,
+    /// Its dead letters, told by the worker.
+    pub(crate) letters: Mutex<Vec<DeadLetter>>,
 }
 
 impl RunningReactor {
@@ -39,7 +42,12 @@ impl RunningReactor {
             dispatcher,
             outbox: Mutex::new(OutboxStatus::default()),
             waits_for_resume: Mutex::new(false),
+            letters: Mutex::new(Vec::new()),
         }
+    }
+
+    pub(crate) fn dead_letters(&self) -> Vec<DeadLetter> {
+        locked(&self.letters).clone()
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -49,6 +57,7 @@ impl RunningReactor {
     pub(crate) fn status(&self) -> ProjectionStatus {
         // The worker tells them in the opposite order, so a position at the head never hides waiting commands.
         let mut status = self.progress.status();
+        status.dead_letters = locked(&self.letters).len() as u64;
         status.outbox = Some(locked(&self.outbox).clone());
         status
     }

@@ -179,7 +179,7 @@ impl<'a> Worker<'a> {
                     self.write(batch)?;
                     break;
                 }
-                Err(Stop::Event { position, error }) => {
+                Err(Stop::Event { position, error, .. }) => {
                     limits.until = position.previous();
                     failed = Some(error.to_string());
                 }

@@ -2,6 +2,7 @@
 //! keys and values mean is said in `layout`; how much of it can be trusted, too.
 
 pub(crate) mod layout;
+mod letters;
 #[cfg(test)]
 mod memory;
 mod rows;
@@ -9,6 +10,7 @@ mod sled;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use letters::{Letter, LetterChange};
 pub(crate) use rows::{Checkpoint, OutboxMark, RowStore, STORE_FORMAT, StoredRow, count_rows};
 pub(crate) use sled::SledStore;
 

@@ -70,6 +70,10 @@ impl RowStore {
         Self { store }
     }
 
+    pub(super) fn stored(&self) -> &dyn Store {
+        &*self.store
+    }
+
     /// How far the store is; `None` if nothing was ever written.
     pub(crate) fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
         let key = checkpoint_key();
@@ -168,7 +172,16 @@ impl RowStore {
 
     /// Writes changes and the checkpoint, all or none.
     pub(crate) fn commit(&self, changes: &[Change], checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
+        self.commit_stored(changes, checkpoint, Batch::default())
+    }
+
+    /// Writes changes, the checkpoint and whatever else is in the batch, all or none.
+    pub(super) fn commit_stored(
+        &self,
+        changes: &[Change],
+        checkpoint: &Checkpoint,
+        mut batch: Batch,
+    ) -> Result<(), StoreError> {
         for change in changes {
             write_change(change, &mut batch);
         }

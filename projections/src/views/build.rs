@@ -2,15 +2,18 @@
 //! built, one whose store cannot be trusted, and for rebuilds.
 
 use super::directory::{Serving, ViewStore, ViewsDir};
-use super::fold::{Limits, Stop, ViewFold};
+use super::fold::{Batch, Gate, Limits, Stop, ViewFold};
+use crate::failures::{Letters, Operations, letter};
 use crate::space::{NoSpace, Space};
-use crate::store::{Checkpoint, STORE_FORMAT, StoreError, count_rows};
+use crate::store::{Checkpoint, Letter, STORE_FORMAT, StoreError, count_rows};
 use crate::{FoldError, ProjectionSettings, RebuildError, RebuildProgress, ViewDefinition};
-use annals_core::{Catalog, EventLog, Position};
+use annals_core::{Catalog, EventLog, FailurePolicy, KEY_LEN_MAX, Position};
 use std::time::{Duration, Instant};
 
 /// How often progress is told.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
+/// How often it is looked whether to stop while an event waits to be tried again.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a build needs.
 pub(crate) struct Build<'a> {
@@ -28,6 +31,8 @@ pub(crate) trait BuildWatch {
     fn progress(&mut self, progress: RebuildProgress);
     /// The disk is full: waits a moment and returns whether to try again.
     fn no_space(&mut self, full: NoSpace) -> bool;
+    /// The build ends, because this event failed too often.
+    fn failed(&mut self, letter: Letter);
 }
 
 /// A store that is being built. Thrown away when dropped before it was kept.
@@ -36,14 +41,20 @@ pub(crate) struct Shadow<'a> {
     fold: ViewFold<'a>,
     store: Option<ViewStore>,
     checkpoint: Checkpoint,
+    operations: Operations,
+    letters: Letters,
+    /// The next step goes no further, because the event behind it fails.
+    until: Option<Position>,
+    failing: Option<Letter>,
     begun: Instant,
     told: Instant,
 }
 
 impl<'a> Build<'a> {
-    /// An empty store at position zero.
+    /// An empty store at position zero. What was skipped is known before anything is folded.
     pub(crate) fn shadow(&'a self) -> Result<Shadow<'a>, RebuildError> {
         let view = self.view;
+        let operations = Operations::of(self.log, view.name(), Some(view.version())).map_err(FoldError::from)?;
         let store = self
             .directory
             .create(view.name(), view.version(), self.settings.cache_bytes)
@@ -53,6 +64,10 @@ impl<'a> Build<'a> {
             fold: ViewFold::new(self.log, self.catalog, view, self.settings),
             store: Some(store),
             checkpoint: first_checkpoint(self.log, view.fingerprint()),
+            operations,
+            letters: Letters::new(self.settings.backoff(), self.settings.letter_bounds()),
+            until: None,
+            failing: None,
             begun: Instant::now(),
             told: Instant::now(),
         })
@@ -120,18 +135,75 @@ impl Shadow<'_> {
             events: settings.build_rows_max.saturating_mul(8),
             rows: settings.build_rows_max,
             bytes: settings.table_bytes_max.saturating_mul(4),
-            until: goal,
+            until: self.until.map_or(goal, |until| until.min(goal)),
         };
-        let batch = self
-            .fold
-            .batch(store.rows(), self.checkpoint.position, limits, &mut |_| {})
-            .map_err(|stop| self.build.stopped(stop))?;
-        store
-            .rows()
-            .write(&batch.changes)
+        let gate = Gate {
+            letters: &self.letters,
+            operations: &self.operations,
+        };
+        let after = self.checkpoint.position;
+        match self.fold.batch(store.rows(), after, limits, gate, &mut |_| {}) {
+            Ok(batch) => self.write(batch),
+            Err(Stop::Event { position, key, error }) if position == after.next() => {
+                self.until = None;
+                self.failed(position, key, error, watch)
+            }
+            Err(Stop::Event { position, .. }) => {
+                self.until = Some(position.previous());
+                Ok(())
+            }
+            Err(stop) => Err(self.build.stopped(stop)),
+        }
+    }
+
+    fn write(&mut self, batch: Batch) -> Result<(), RebuildError> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        self.letters.wait(batch.waiting);
+        let written = store.rows().write(&batch.changes);
+        written
+            .and_then(|()| store.rows().write_letters(&self.letters.take_changes()))
             .map_err(|error| self.build.failed(&error))?;
         self.checkpoint.rows = count_rows(self.checkpoint.rows, &batch.changes);
         self.checkpoint.position = batch.position;
+        self.until = self.until.filter(|until| *until > batch.position);
+        if batch.decided {
+            self.operations.read(self.build.log).map_err(FoldError::from)?;
+        }
+        Ok(())
+    }
+
+    /// The next event fails: its key is parked, and tried again once the store serves; or the event is tried again here.
+    fn failed(
+        &mut self,
+        position: Position,
+        key: Option<String>,
+        error: FoldError,
+        watch: &mut dyn BuildWatch,
+    ) -> Result<(), RebuildError> {
+        let Build {
+            log, view, settings, ..
+        } = self.build;
+        let known = key.as_ref().is_some_and(|key| key.len() <= KEY_LEN_MAX);
+        let mut letter = letter(*log, position, key, &error.to_string());
+        if known && settings.policy(view) == FailurePolicy::Park && self.letters.room().is_ok() {
+            self.letters.park(letter);
+            return Ok(());
+        }
+        if let Some(before) = self.failing.take().filter(|before| before.position == position) {
+            letter.attempts = before.attempts + 1;
+            letter.first_failed = before.first_failed;
+        }
+        let Some(pause) = settings.backoff().after(letter.attempts, position.get()) else {
+            watch.failed(letter);
+            return Err(RebuildError::Fold(error));
+        };
+        self.failing = Some(letter);
+        let begun = Instant::now();
+        while begun.elapsed() < pause && !watch.cancelled() {
+            std::thread::sleep(LOOK.min(pause));
+        }
         Ok(())
     }
 
@@ -175,6 +247,7 @@ impl Shadow<'_> {
             .store
             .take()
             .ok_or_else(|| RebuildError::NotBuilt(view.name().to_owned()))?;
+        self.letters.put_up(store.board());
         match self.build.directory.activate(view.name(), view.version(), &store) {
             Ok(before) => Ok(Kept {
                 store,

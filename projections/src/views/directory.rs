@@ -3,6 +3,7 @@
 //! Each store is a directory `NAME@VERSION.GENERATION`; `manifest.json` names the one that serves. A store that is being
 //! built is not in the manifest, so what a crash leaves of it is removed at the next start.
 
+use crate::failures::Board;
 use crate::progress::locked;
 use crate::store::{RowStore, SledStore, StoreError};
 use serde::{Deserialize, Serialize};
@@ -168,6 +169,7 @@ fn remove(path: &Path) {
 pub(crate) struct ViewStore {
     // Fields are dropped in this order: the database is closed before its directory is removed.
     rows: RowStore,
+    board: Board,
     cleanup: Cleanup,
 }
 
@@ -181,6 +183,7 @@ impl ViewStore {
         let store = SledStore::open(&path, cache_bytes)?;
         Ok(Self {
             rows: RowStore::new(Box::new(store)),
+            board: Board::default(),
             cleanup: Cleanup {
                 path,
                 retired: AtomicBool::new(false),
@@ -190,6 +193,11 @@ impl ViewStore {
 
     pub(crate) fn rows(&self) -> &RowStore {
         &self.rows
+    }
+
+    /// The keys that are parked in it.
+    pub(crate) fn board(&self) -> &Board {
+        &self.board
     }
 
     /// The directory is removed when the last one has finished with the store.

@@ -1,6 +1,8 @@
-//! Folds a batch of events into the rows of a view. Writes nothing.
+//! Folds a batch of events into the rows of a view. Writes nothing. Events of parked keys are not folded but said to
+//! wait; what was skipped is passed by.
 
-use crate::definition::{Change, Failure, RowTable};
+use crate::definition::{Change, Failure, RowTable, Wanted};
+use crate::failures::{Letters, Operations, Skips};
 use crate::reader::{LogReader, Take};
 use crate::store::{RowStore, StoreError};
 use crate::{FoldError, ProjectionSettings, ViewDefinition};
@@ -18,6 +20,13 @@ pub(crate) struct Limits {
     pub(crate) until: Position,
 }
 
+/// What is not folded, and why.
+#[derive(Clone, Copy)]
+pub(crate) struct Gate<'a> {
+    pub(crate) letters: &'a Letters,
+    pub(crate) operations: &'a Operations,
+}
+
 /// Events folded together.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -25,13 +34,32 @@ pub(crate) struct Batch {
     pub(crate) position: Position,
     pub(crate) events: u64,
     pub(crate) changes: Vec<Change>,
+    /// Events of parked keys, in the order of the log.
+    pub(crate) waiting: Vec<(String, Position)>,
+    /// Whether it ends with a decision about this view, see [`Operations`].
+    pub(crate) decided: bool,
+}
+
+/// Events of one key that waited, folded together.
+#[derive(Debug)]
+pub(crate) struct Refolded {
+    pub(crate) changes: Vec<Change>,
+    /// How many of them are folded or passed by.
+    pub(crate) done: usize,
+    /// Why the next one failed.
+    pub(crate) failed: Option<FoldError>,
 }
 
 /// Why a batch could not be folded.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// The event at `position` fails; those before it in the batch may be folded.
-    Event { position: Position, error: FoldError },
+    /// The event at `position` fails; those before it in the batch may be folded. The key is not known if the event
+    /// cannot be decoded or not be routed.
+    Event {
+        position: Position,
+        key: Option<String>,
+        error: FoldError,
+    },
     /// What the store holds cannot be trusted.
     Damaged(String),
     /// Log or store failed.
@@ -47,6 +75,7 @@ impl From<LogError> for Stop {
 /// The rows in memory and where they come from.
 pub(crate) struct ViewFold<'a> {
     name: &'static str,
+    log: &'a dyn EventLog,
     catalog: &'a Catalog,
     reader: LogReader<'a>,
     table: Box<dyn RowTable>,
@@ -63,6 +92,7 @@ impl<'a> ViewFold<'a> {
     ) -> Self {
         Self {
             name: view.name(),
+            log,
             catalog,
             reader: LogReader::new(log, settings.read_bytes),
             table: view.table(),
@@ -77,12 +107,13 @@ impl<'a> ViewFold<'a> {
         store: &RowStore,
         after: Position,
         limits: Limits,
+        gate: Gate<'_>,
         seen: &mut dyn FnMut(i64),
     ) -> Result<Batch, Stop> {
         if self.table.bytes() > self.table_bytes_max {
             self.table.clear();
         }
-        let folded = self.fold(store, after, limits, seen);
+        let folded = self.fold(store, after, limits, gate, seen);
         if folded.is_err() {
             self.table.clear();
         }
@@ -94,40 +125,120 @@ impl<'a> ViewFold<'a> {
         self.table.clear();
     }
 
+    /// Folds events that waited for one key: as many of them as can be.
+    pub(crate) fn refold(
+        &mut self,
+        store: &RowStore,
+        key: &str,
+        positions: &[Position],
+        skips: &Skips,
+    ) -> Result<Refolded, Stop> {
+        let (mut done, mut failed) = (positions.len(), None);
+        loop {
+            let folded = self.fold_key(store, key, &positions[..done], skips);
+            if folded.is_err() {
+                self.table.clear();
+            }
+            match folded {
+                Ok(changes) => return Ok(Refolded { changes, done, failed }),
+                Err(Stop::Event { position, error, .. }) => {
+                    done = positions
+                        .iter()
+                        .position(|one| *one >= position)
+                        .unwrap_or(0)
+                        .min(done.saturating_sub(1));
+                    failed = Some(error);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    fn fold_key(
+        &mut self,
+        store: &RowStore,
+        key: &str,
+        positions: &[Position],
+        skips: &Skips,
+    ) -> Result<Vec<Change>, Stop> {
+        for position in positions
+            .iter()
+            .filter(|position| !skips.settles(**position, Some(key)))
+        {
+            let record = self.log.read_one(*position)?;
+            let gone = || LogError::Damaged {
+                position: *position,
+                detail: "the event is not there any more".into(),
+            };
+            let record = record.ok_or_else(gone)?;
+            let record = record.view().map_err(LogError::from)?;
+            let mut only = |one: &str| one == key;
+            fold_one(self.table.as_mut(), self.catalog, &record, store, &mut only)
+                .map_err(|failure| stop(self.name, &record, Some(key.to_owned()), failure))?;
+        }
+        self.take_changes()
+    }
+
     fn fold(
         &mut self,
         store: &RowStore,
         after: Position,
         limits: Limits,
+        gate: Gate<'_>,
         seen: &mut dyn FnMut(i64),
     ) -> Result<Batch, Stop> {
         let (name, catalog, table) = (self.name, self.catalog, &mut self.table);
-        let mut events = 0;
+        let (mut events, mut decided) = (0, false);
+        let (mut waiting, mut failing) = (Vec::new(), String::new());
+        let skips = gate.operations.skips();
         let position = self.reader.read(after, limits.until, |record| {
             if events == 0 {
                 seen(record.header.recorded);
             }
-            fold_one(table.as_mut(), catalog, record, store).map_err(|failure| stop(name, record, failure))?;
             events += 1;
+            decided = gate.operations.are_in(record.header.stream);
+            failing.clear();
+            if !skips.event(record.position) {
+                let mut wanted = |key: &str| {
+                    if skips.key(record.position, key) {
+                        return false;
+                    }
+                    if gate.letters.is_parked(key) {
+                        waiting.push((key.to_owned(), record.position));
+                        return false;
+                    }
+                    failing.clear();
+                    failing.push_str(key);
+                    true
+                };
+                let folded = fold_one(table.as_mut(), catalog, record, store, &mut wanted);
+                let key = || (!failing.is_empty()).then(|| failing.clone());
+                folded.map_err(|failure| stop(name, record, key(), failure))?;
+            }
             let full = events >= limits.events || table.changed() >= limits.rows || table.bytes() >= limits.bytes;
-            Ok::<_, Stop>(if full { Take::Enough } else { Take::More })
+            Ok::<_, Stop>(if full || decided { Take::Enough } else { Take::More })
         })?;
-        let changes = match table.take_changes(self.row_bytes_max) {
-            Ok(changes) => changes,
-            Err(failure) => return Err(self.unstorable(failure)),
-        };
         Ok(Batch {
             position,
             events: events as u64,
-            changes,
+            changes: self.take_changes()?,
+            waiting,
+            decided,
         })
+    }
+
+    fn take_changes(&mut self) -> Result<Vec<Change>, Stop> {
+        self.table
+            .take_changes(self.row_bytes_max)
+            .map_err(|failure| self.unstorable(failure))
     }
 
     fn unstorable(&self, failure: Failure) -> Stop {
         let projection = self.name.to_owned();
         match failure {
-            Failure::Value { from, .. } => Stop::Event {
+            Failure::Value { ref key, from, .. } => Stop::Event {
                 position: from,
+                key: Some(key.clone()),
                 error: FoldError::Event {
                     projection,
                     position: from,
@@ -148,15 +259,16 @@ fn fold_one(
     catalog: &Catalog,
     record: &RecordRef<'_>,
     store: &RowStore,
+    wanted: &mut Wanted<'_>,
 ) -> Result<(), Failure> {
     let mut load = |key: &str| store.row(key).map(|stored| stored.map(|stored| stored.row));
     // A panic may leave the table half changed: it is cleared after any error.
-    catch_unwind(AssertUnwindSafe(|| table.apply(catalog, record, None, &mut load)))
+    catch_unwind(AssertUnwindSafe(|| table.apply(catalog, record, wanted, &mut load)))
         .unwrap_or_else(|panic| Err(Failure::Code(panic_text(panic.as_ref()))))
 }
 
 /// What a failure in one event means for its batch.
-pub(crate) fn stop(projection: &str, record: &RecordRef<'_>, failure: Failure) -> Stop {
+pub(crate) fn stop(projection: &str, record: &RecordRef<'_>, key: Option<String>, failure: Failure) -> Stop {
     match failure {
         Failure::Store(StoreError::Damaged(detail)) => Stop::Damaged(detail),
         Failure::Store(error) => Stop::Other(FoldError::Store {
@@ -165,6 +277,7 @@ pub(crate) fn stop(projection: &str, record: &RecordRef<'_>, failure: Failure) -
         }),
         other => Stop::Event {
             position: record.position,
+            key,
             error: FoldError::Event {
                 projection: projection.to_owned(),
                 position: record.position,

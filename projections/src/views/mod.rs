@@ -3,6 +3,7 @@
 mod build;
 mod directory;
 mod fold;
+mod follow;
 mod online;
 mod rebuild;
 mod running;

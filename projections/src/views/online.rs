@@ -4,7 +4,7 @@ use super::build::{Build, BuildWatch, Shadow};
 use super::running::RunningView;
 use crate::progress::locked;
 use crate::space::NoSpace;
-use crate::store::Checkpoint;
+use crate::store::{Checkpoint, Letter};
 use crate::{ProjectionState, RebuildError, RebuildProgress, RebuildState, RebuildStatus};
 use annals_core::Position;
 use std::sync::atomic::Ordering;
@@ -173,5 +173,12 @@ impl BuildWatch for Watch<'_> {
         };
         self.view.wait_for_space(full, after);
         true
+    }
+
+    fn failed(&mut self, letter: Letter) {
+        // A view that serves goes on with the store it has: the rebuild's error says why it failed.
+        if self.view.serving().is_none() {
+            *locked(&self.view.stopped_at) = Some(letter);
+        }
     }
 }

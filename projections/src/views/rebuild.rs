@@ -3,7 +3,7 @@
 use super::build::{Build, BuildWatch};
 use super::directory::ViewsDir;
 use crate::space::{NoSpace, Space};
-use crate::store::{RowStore, Scan, StoreError};
+use crate::store::{Letter, RowStore, Scan, StoreError};
 use crate::{ProjectionSettings, RebuildError, ViewDefinition};
 use annals_core::{Catalog, EventLog, Position};
 use std::collections::BTreeMap;
@@ -168,6 +168,8 @@ impl BuildWatch for Told<'_> {
     fn no_space(&mut self, _: NoSpace) -> bool {
         false
     }
+
+    fn failed(&mut self, _: Letter) {}
 }
 
 fn unreadable(why: String) -> Comparison {

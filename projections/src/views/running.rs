@@ -1,8 +1,10 @@
 //! A running view as its worker, its rebuild and its queries share it.
 
 use super::directory::{ViewStore, ViewsDir};
+use crate::failures::{DeadLetter, DeadLetterState, dead_letter};
 use crate::progress::{Progress, locked};
 use crate::space::Space;
+use crate::store::Letter;
 use crate::{
     ProjectionKind, ProjectionSettings, ProjectionState, ProjectionStatus, QueryError, RebuildStatus, ViewDefinition,
 };
@@ -38,6 +40,10 @@ pub(crate) struct RunningView {
     pub(crate) rebuild: Mutex<Rebuild>,
     /// How often its store was found damaged since the start.
     pub(crate) repairs: AtomicU32,
+    /// The event that it stopped at.
+    pub(crate) stopped_at: Mutex<Option<Letter>>,
+    /// Set when a decision about it was appended, so that the worker looks at once.
+    decided: AtomicBool,
 }
 
 /// The rebuild that is going on, or the last one.
@@ -66,7 +72,36 @@ impl RunningView {
             step: Mutex::new(()),
             rebuild: Mutex::new(Rebuild::default()),
             repairs: AtomicU32::new(0),
+            stopped_at: Mutex::new(None),
+            decided: AtomicBool::new(false),
         }
+    }
+
+    /// A decision about the view stands in the log.
+    pub(crate) fn decide(&self) {
+        self.decided.store(true, Ordering::Release);
+    }
+
+    /// Whether there is one that the worker does not know.
+    pub(crate) fn take_decided(&self) -> bool {
+        self.decided.swap(false, Ordering::Acquire)
+    }
+
+    /// Its dead letters, the one that it stopped at first, then by key.
+    pub(crate) fn dead_letters(&self) -> Vec<DeadLetter> {
+        let (name, version) = (self.name(), self.definition.version());
+        let stopped = locked(&self.stopped_at).clone();
+        let stopped = stopped.map(|letter| dead_letter(name, version, &letter, DeadLetterState::Stopped));
+        let parked = self.serving().map(|store| store.board().all()).unwrap_or_default();
+        let parked = parked.values().map(|posted| {
+            let state = if posted.retrying {
+                DeadLetterState::Retrying
+            } else {
+                DeadLetterState::Parked
+            };
+            dead_letter(name, version, &posted.letter, state)
+        });
+        stopped.into_iter().chain(parked).collect()
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -100,6 +135,8 @@ impl RunningView {
 
     pub(crate) fn status(&self) -> ProjectionStatus {
         let mut status = self.progress.status();
+        let parked = self.serving().map_or(0, |store| store.board().all().len());
+        status.dead_letters = parked as u64 + u64::from(locked(&self.stopped_at).is_some());
         status.rebuild = locked(&self.rebuild).status.clone();
         status
     }
@@ -107,6 +144,15 @@ impl RunningView {
     /// Closes the store, so that another process can open it.
     pub(crate) fn close(&self) {
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// What to say of an error in an event that no attempt has helped against.
+    pub(crate) fn helpless(&self, error: &str) -> String {
+        let (attempts, name) = (self.shared.settings.attempts_max.max(1), self.name());
+        format!(
+            "{error}; tried {attempts} times: correct the view's code, raise its VERSION and restart the server, or retry \
+             or skip the event, see `annals dead-letters list --view {name}`"
+        )
     }
 
     pub(crate) fn stop(&self, error: &str) {

@@ -1,31 +1,26 @@
 //! The thread of a view: opens or builds its store, then follows the log. Whatever fails in here stops this view only.
 
-use super::fold::{Batch, Limits, Stop, ViewFold, panic_text};
+use super::directory::ViewStore;
+use super::fold::panic_text;
+use super::follow::{Ended, Follow, WAIT};
 use super::running::RunningView;
+use crate::failures::{Decided, Operations, Verb};
 use crate::pace::Pace;
 use crate::progress::locked;
-use crate::store::{Checkpoint, RowStore, STORE_FORMAT, StoreError, count_rows};
+use crate::store::{Checkpoint, Letter, STORE_FORMAT, StoreError};
 use crate::{ProjectionState, RebuildError};
 use annals_core::Position;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// How long a worker waits for events before it looks whether it should stop.
-const WAIT: Duration = Duration::from_millis(50);
 
 /// Starts the thread. `ready` is told once the store is open or begins to be built.
 pub(crate) fn spawn(view: Arc<RunningView>, ready: Sender<()>) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(format!("view-{}", view.name()))
         .spawn(move || {
-            let worker = Worker {
-                view: &view,
-                pace: Pace::new(view.shared.settings.batch_rows_max),
-            };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(ready))) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Worker::new(&view).run(ready))) {
                 view.stop(&format!("{}; restart the server", panic_text(panic.as_ref())));
             }
         })
@@ -34,6 +29,18 @@ pub(crate) fn spawn(view: Arc<RunningView>, ready: Sender<()>) -> std::io::Resul
 struct Worker<'a> {
     view: &'a RunningView,
     pace: Pace,
+    operations: Operations,
+    /// Decisions that were read before there was a store to heed them with.
+    decided: Vec<Decided>,
+}
+
+/// What a worker does next.
+enum Next {
+    Build,
+    Follow(Checkpoint),
+    /// Nothing, until a rebuild or a person helps.
+    Wait,
+    End,
 }
 
 /// What there is when a view starts.
@@ -45,32 +52,67 @@ enum Found {
     Refused(String),
 }
 
-impl Worker<'_> {
-    fn run(mut self, ready: Sender<()>) {
-        let found = self.open();
-        match &found {
-            Found::Store(_) => {}
-            Found::Nothing(_) => self.view.progress.enter(ProjectionState::Rebuilding, None),
-            Found::Refused(error) => self.view.stop(error),
+impl<'a> Worker<'a> {
+    fn new(view: &'a RunningView) -> Self {
+        Self {
+            view,
+            pace: Pace::new(view.shared.settings.batch_rows_max),
+            operations: Operations::new(view.name(), Some(view.definition.version())),
+            decided: Vec::new(),
         }
+    }
+
+    fn run(mut self, ready: Sender<()>) {
+        let mut next = match self.read_operations() {
+            Ok(_) => self.begin(),
+            Err(error) => {
+                self.view.stop(&format!("{error}; restart the server"));
+                Next::Wait
+            }
+        };
         // Nobody may be waiting any more: that is fine.
         let _ = ready.send(());
         drop(ready);
-        match found {
-            Found::Store(checkpoint) => self.follow(checkpoint),
-            Found::Nothing(reason) => {
-                if let Some(reason) = reason {
-                    tracing::warn!(view = self.view.name(), reason, "the view is built anew from the log");
-                }
-                self.build_then_follow();
-            }
-            Found::Refused(_) => self.follow_another_store(),
+        loop {
+            next = match next {
+                Next::Build => self.build(),
+                Next::Follow(checkpoint) => self.follow(checkpoint),
+                Next::Wait => self.wait(),
+                Next::End => break,
+            };
         }
         if let Some(store) = self.view.serving()
             && let Err(error) = store.rows().sync()
         {
             tracing::warn!(view = self.view.name(), %error, "the view could not be synced");
         }
+    }
+
+    fn begin(&self) -> Next {
+        let view = self.view;
+        match self.open() {
+            Found::Store(checkpoint) => Next::Follow(checkpoint),
+            Found::Nothing(reason) => {
+                if let Some(reason) = reason {
+                    tracing::warn!(view = view.name(), reason, "the view is built anew from the log");
+                }
+                view.progress.enter(ProjectionState::Rebuilding, None);
+                Next::Build
+            }
+            Found::Refused(error) => {
+                view.stop(&error);
+                Next::Wait
+            }
+        }
+    }
+
+    /// Reads decisions and keeps them for the store that is to heed them. Whether there is one to go on.
+    fn read_operations(&mut self) -> Result<bool, annals_core::LogError> {
+        self.view.take_decided();
+        let news = self.operations.read(&*self.view.shared.log)?;
+        let goes_on = news.iter().any(|decided| !matches!(decided.verb, Verb::Pause));
+        self.decided.extend(news);
+        Ok(goes_on)
     }
 
     fn open(&self) -> Found {
@@ -141,194 +183,112 @@ impl Worker<'_> {
         })
     }
 
-    fn build_then_follow(&mut self) {
-        match self.build() {
-            Ok(checkpoint) => self.follow(checkpoint),
-            Err(RebuildError::Cancelled(_)) => {}
-            Err(error) => {
-                self.view.stop(&error.to_string());
-                self.follow_another_store();
-            }
-        }
-    }
-
-    fn follow_another_store(&mut self) {
-        if let Some(checkpoint) = self.wait_for_another_store() {
-            self.follow(checkpoint);
-        }
-    }
-
     /// Builds the view in this thread. A store that serves goes on serving until then.
-    fn build(&self) -> Result<Checkpoint, RebuildError> {
+    fn build(&mut self) -> Next {
         let view = self.view;
         if view.serving().is_none() {
             view.progress.advance(Position::ZERO, 0);
         }
+        if self.operations.paused() {
+            view.progress.enter(ProjectionState::Paused, None);
+            return Next::Wait;
+        }
         view.progress.enter(ProjectionState::Rebuilding, None);
         view.progress.look_ahead();
-        view.build_and_swap(None)
-    }
-
-    /// Follows the log until shutdown, over stops and new stores.
-    fn follow(&mut self, checkpoint: Checkpoint) {
-        let mut next = Some(checkpoint);
-        while let Some(checkpoint) = next.take() {
-            self.view.progress.enter(ProjectionState::Running, None);
-            match self.follow_store(checkpoint) {
-                Ended::Shutdown => {}
-                Ended::NewStore(checkpoint) => next = Some(checkpoint),
-                Ended::Damaged(detail) => match self.repair(&detail) {
-                    Ok(checkpoint) => next = Some(checkpoint),
-                    Err(RebuildError::Cancelled(_)) => {}
-                    Err(error) => {
-                        self.view.stop(&error.to_string());
-                        next = self.wait_for_another_store();
-                    }
-                },
-                Ended::Stopped(error) => {
-                    self.view.stop(&error);
-                    next = self.wait_for_another_store();
-                }
+        self.stopped_at(None);
+        match view.build_and_swap(None) {
+            Ok(checkpoint) => Next::Follow(checkpoint),
+            Err(RebuildError::Cancelled(_)) => Next::End,
+            Err(error) => {
+                let failing = locked(&view.stopped_at).is_some();
+                view.stop(&if failing {
+                    view.helpless(&error.to_string())
+                } else {
+                    error.to_string()
+                });
+                Next::Wait
             }
         }
     }
 
-    fn repair(&self, detail: &str) -> Result<Checkpoint, RebuildError> {
+    /// Follows the log until shutdown, or until something else has to be done.
+    fn follow(&mut self, checkpoint: Checkpoint) -> Next {
+        let view = self.view;
+        view.progress.enter(ProjectionState::Running, None);
+        let decided = std::mem::take(&mut self.decided);
+        let ended = match Follow::new(view, checkpoint, &mut self.operations, &mut self.pace) {
+            Ok(mut follow) => {
+                *locked(&view.stopped_at) = None;
+                match follow.run(&decided) {
+                    Ended::Failed(error, Some(letter)) => {
+                        follow.stop_at((*letter).clone());
+                        Ended::Failed(error, Some(letter))
+                    }
+                    other => other,
+                }
+            }
+            Err(ended) => ended,
+        };
+        match ended {
+            Ended::Shutdown => Next::End,
+            Ended::NewStore(checkpoint) => Next::Follow(checkpoint),
+            Ended::Damaged(detail) => self.repair(&detail),
+            Ended::Stopped(error) => {
+                view.stop(&format!("{error}; restart the server"));
+                Next::Wait
+            }
+            Ended::Failed(error, letter) => {
+                self.stopped_at(letter.map(|letter| *letter));
+                view.stop(&error);
+                Next::Wait
+            }
+        }
+    }
+
+    fn stopped_at(&self, letter: Option<Letter>) {
+        *locked(&self.view.stopped_at) = letter;
+    }
+
+    fn repair(&mut self, detail: &str) -> Next {
         let view = self.view;
         if !view.may_repair() {
-            return Err(RebuildError::Store {
-                view: view.name().to_owned(),
-                detail: format!("{detail}; it was rebuilt several times already: check the disk"),
-            });
+            view.stop(&format!(
+                "the store of view {} failed: {detail}; it was rebuilt several times already: check the disk",
+                view.name()
+            ));
+            return Next::Wait;
         }
         tracing::warn!(
             view = view.name(),
             detail,
             "the store is damaged: the view is built anew from the log"
         );
-        self.build()
+        Next::Build
     }
 
-    /// After a stop: waits until a rebuild has put another store in place. `None` at shutdown.
-    fn wait_for_another_store(&self) -> Option<Checkpoint> {
-        let before = self.view.serving();
-        loop {
-            if self.view.shared.stopping() {
-                return None;
+    /// After a stop: waits until a rebuild has put another store in place, or a person says what to do.
+    fn wait(&mut self) -> Next {
+        let view = self.view;
+        let before = view.serving();
+        let same = |now: &Arc<ViewStore>| before.as_ref().is_some_and(|before| Arc::ptr_eq(before, now));
+        while !view.shared.stopping() {
+            if let Some(store) = view.serving().filter(|now| !same(now)) {
+                return match store.rows().checkpoint() {
+                    Ok(Some(checkpoint)) => Next::Follow(checkpoint),
+                    _ => Next::Wait,
+                };
             }
-            let now = self.view.serving();
-            let other = match (&before, &now) {
-                (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
-                (None, Some(_)) => true,
-                _ => false,
-            };
-            if let Some(store) = now.filter(|_| other) {
-                return store.rows().checkpoint().ok().flatten();
+            // A log that cannot be read is no worse than it was.
+            if self.read_operations().unwrap_or(false) && !self.operations.paused() {
+                return match view.serving().map(|store| store.rows().checkpoint()) {
+                    Some(Ok(Some(checkpoint))) => Next::Follow(checkpoint),
+                    Some(_) => Next::Wait,
+                    None => self.begin(),
+                };
             }
-            self.view.progress.look_ahead();
+            view.progress.look_ahead();
             std::thread::sleep(WAIT);
         }
+        Next::End
     }
-
-    fn follow_store(&mut self, mut checkpoint: Checkpoint) -> Ended {
-        let view = self.view;
-        let shared = &view.shared;
-        let Some(store) = view.serving() else {
-            return Ended::Stopped("it has no store".into());
-        };
-        let mut fold = ViewFold::new(&*shared.log, &shared.catalog, &view.definition, &shared.settings);
-        loop {
-            if shared.stopping() {
-                return Ended::Shutdown;
-            }
-            if shared.log.head() <= checkpoint.position {
-                shared.log.wait_beyond(checkpoint.position, WAIT);
-                continue;
-            }
-            if let Err(full) = view.space.check() {
-                view.wait_for_space(full, ProjectionState::Running);
-                continue;
-            }
-            self.pace.begin();
-            let _step = locked(&view.step);
-            match view.serving() {
-                Some(serving) if Arc::ptr_eq(&serving, &store) => {}
-                Some(serving) => match serving.rows().checkpoint() {
-                    Ok(Some(checkpoint)) => return Ended::NewStore(checkpoint),
-                    Ok(None) => return Ended::Damaged("the rebuilt store has no checkpoint".into()),
-                    Err(error) => return Ended::Damaged(error.to_string()),
-                },
-                None => return Ended::Shutdown,
-            }
-            if let Err(ended) = self.advance(&mut fold, store.rows(), &mut checkpoint) {
-                return ended;
-            }
-        }
-    }
-
-    /// Folds and writes one batch. If one of its events fails, those before it are written first.
-    fn advance(&mut self, fold: &mut ViewFold<'_>, store: &RowStore, checkpoint: &mut Checkpoint) -> Result<(), Ended> {
-        let progress = &self.view.progress;
-        let mut limits = Limits {
-            events: self.view.shared.settings.batch_events_max,
-            rows: self.pace.rows(),
-            bytes: self.view.shared.settings.table_bytes_max.saturating_mul(2),
-            until: self.view.shared.log.head(),
-        };
-        let mut failed = None;
-        while limits.until > checkpoint.position {
-            match fold.batch(store, checkpoint.position, limits, &mut |recorded| {
-                progress.unread(recorded)
-            }) {
-                Ok(batch) => {
-                    self.write(fold, store, checkpoint, &batch)?;
-                    break;
-                }
-                Err(Stop::Event { position, error }) => {
-                    limits.until = position.previous();
-                    failed = Some(error.to_string());
-                }
-                Err(Stop::Damaged(detail)) => return Err(Ended::Damaged(detail)),
-                Err(Stop::Other(error)) => return Err(Ended::Stopped(format!("{error}; restart the server"))),
-            }
-        }
-        match failed {
-            // The batch before the failing event may have ended earlier, by its limits.
-            Some(_) if checkpoint.position < limits.until => Ok(()),
-            Some(error) => Err(Ended::Stopped(format!(
-                "{error}; correct the view's code, raise its VERSION and restart the server"
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    fn write(
-        &mut self,
-        fold: &mut ViewFold<'_>,
-        store: &RowStore,
-        checkpoint: &mut Checkpoint,
-        batch: &Batch,
-    ) -> Result<(), Ended> {
-        let mut next = checkpoint.clone();
-        next.position = batch.position;
-        next.rows = count_rows(next.rows, &batch.changes);
-        let begun = Instant::now();
-        if let Err(error) = store.commit(&batch.changes, &next) {
-            fold.forget();
-            return Err(Ended::Stopped(format!("its store failed: {error}; restart the server")));
-        }
-        let lag = self.view.shared.log.head().since(batch.position);
-        self.pace.wrote(begun.elapsed(), batch.changes.len(), lag);
-        *checkpoint = next;
-        self.view.progress.advance(batch.position, batch.events);
-        Ok(())
-    }
-}
-
-/// Why a worker no longer follows with the store it had.
-enum Ended {
-    Shutdown,
-    NewStore(Checkpoint),
-    Damaged(String),
-    Stopped(String),
 }

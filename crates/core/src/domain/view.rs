@@ -184,12 +184,27 @@ pub trait Row: Serialize + DeserializeOwned + Send + Sync + 'static {
     fn index_values(&self) -> Vec<Option<IndexValue>>;
 }
 
+/// What a view does about an event that it cannot fold, once it has tried often enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailurePolicy {
+    /// It stops there, says so, and answers no query until the event is folded or skipped.
+    #[default]
+    Stop,
+    /// It parks the key: the event and all later ones of that key wait, in order, and the row is served as it stands. All
+    /// other keys go on. An event whose keys are not known (it cannot be decoded, or `route` fails) stops the view all the
+    /// same, because nobody could say which rows it is missing in.
+    Park,
+}
+
 /// A read model.
 pub trait View: Send + Sync + 'static {
     /// Its name in paths, `[a-z][a-z0-9-]*`.
     const NAME: &'static str;
     /// Raise it whenever the code or the row changes: the view is then built anew.
     const VERSION: u32;
+    /// What becomes of an event that it cannot fold; the setting `[views.NAME] on_failure` of a server wins over it.
+    const ON_FAILURE: FailurePolicy = FailurePolicy::Stop;
     /// What it reads.
     type Event: EventSet;
     /// Its rows.

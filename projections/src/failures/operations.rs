@@ -1,0 +1,302 @@
+//! What people decide about views and reactors, as events in the stream `$operations/NAME`: the log is the truth about
+//! them, too. A view or reactor reads its stream before it folds anything, so that a skip holds from the first event on.
+
+use super::skips::Skips;
+use annals_core::{
+    Append, Direction, Event, EventLog, LogError, Metadata, NewEvent, Position, Recorded, StreamId, Version,
+};
+
+/// Category of the streams. It begins with `$`, so nobody else appends to it.
+const CATEGORY: &str = "$operations";
+/// Events that are read at once.
+const PAGE: usize = 500;
+
+/// The stream of decisions about the view or reactor of this name.
+pub fn operation_stream(name: &str) -> Result<StreamId, OperationError> {
+    StreamId::new(CATEGORY, name).map_err(|error| OperationError::Name(format!("{name:?}: {error}")))
+}
+
+/// Why a decision could not be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// There is no such view or reactor.
+    #[error("there is no view or reactor {name:?}; {}", crate::error::known_text(known))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// There is no such dead letter, or no longer.
+    #[error("there is no dead letter {0:?}: it was settled meanwhile, or the view was rebuilt; list them again")]
+    UnknownLetter(String),
+    /// A name that no stream can have.
+    #[error("no view or reactor has the name {0}")]
+    Name(String),
+    /// The decision has no reason, or too long a one.
+    #[error("{0}")]
+    Reason(String),
+    /// The decision could not be written.
+    #[error("the decision could not be written: {0}")]
+    Encode(String),
+}
+
+/// What is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verb {
+    /// What failed is tried again.
+    Retry(What),
+    /// What failed is passed by, for good.
+    Skip(What),
+    /// The view or reactor rests, also after a restart.
+    Pause,
+    /// It goes on.
+    Resume,
+}
+
+/// What failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct What {
+    /// The event.
+    pub position: Position,
+    /// The key, if it is known.
+    pub key: Option<String>,
+    /// Which of the event's commands, for a command of a reactor.
+    pub number: Option<u32>,
+}
+
+/// A decision about a view or reactor, ready to be appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    name: String,
+    version: Option<u32>,
+    verb: Verb,
+    reason: String,
+}
+
+/// Longest reason in bytes.
+const REASON_LEN_MAX: usize = 1_000;
+
+impl Operation {
+    /// A decision about the view of this version, or about a reactor. A skip needs a reason.
+    pub fn new(name: &str, version: Option<u32>, verb: Verb, reason: &str) -> Result<Self, OperationError> {
+        let reason = reason.trim();
+        if reason.len() > REASON_LEN_MAX {
+            let len = reason.len();
+            let text = format!("the reason has {len} bytes, at most {REASON_LEN_MAX} are kept: say it shorter");
+            return Err(OperationError::Reason(text));
+        }
+        if matches!(verb, Verb::Skip(_)) && reason.is_empty() {
+            let text = "a skip needs a reason, because rows will lack the event for good: say why".to_owned();
+            return Err(OperationError::Reason(text));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            version,
+            verb,
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// The view or reactor that it is about.
+    pub fn projection(&self) -> &str {
+        &self.name
+    }
+
+    /// The append that records it, on behalf of whoever the metadata names.
+    pub fn append(&self, metadata: Metadata) -> Result<Append, OperationError> {
+        let event = self.event();
+        let payload = event
+            .encode()
+            .map_err(|error| OperationError::Encode(error.to_string()))?;
+        let new = NewEvent::new(event.event_type().name, payload);
+        let mut append = Append::new(operation_stream(&self.name)?, vec![new]);
+        append.metadata = metadata;
+        Ok(append)
+    }
+
+    fn event(&self) -> OperationEvent {
+        let (projection, reason) = (self.name.clone(), self.reason.clone());
+        let version = self.version;
+        match self.verb.clone() {
+            Verb::Retry(What { position, key, number }) => OperationEvent::DeadLetterRetried {
+                projection,
+                version,
+                position: position.get(),
+                key,
+                number,
+                reason,
+            },
+            Verb::Skip(What { position, key, number }) => OperationEvent::DeadLetterSkipped {
+                projection,
+                version,
+                position: position.get(),
+                key,
+                number,
+                reason,
+            },
+            Verb::Pause => OperationEvent::ProjectionPaused { projection, reason },
+            Verb::Resume => OperationEvent::ProjectionResumed { projection, reason },
+        }
+    }
+}
+
+/// As it stands in the log.
+#[derive(Debug, Clone, PartialEq, Event)]
+enum OperationEvent {
+    DeadLetterRetried {
+        projection: String,
+        version: Option<u32>,
+        position: u64,
+        key: Option<String>,
+        number: Option<u32>,
+        reason: String,
+    },
+    DeadLetterSkipped {
+        projection: String,
+        version: Option<u32>,
+        position: u64,
+        key: Option<String>,
+        number: Option<u32>,
+        reason: String,
+    },
+    ProjectionPaused {
+        projection: String,
+        reason: String,
+    },
+    ProjectionResumed {
+        projection: String,
+        reason: String,
+    },
+}
+
+/// A decision as a worker meets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decided {
+    pub(crate) verb: Verb,
+    pub(crate) reason: String,
+    /// Where it stands in the log.
+    pub(crate) at: Position,
+}
+
+/// The decisions about one view or reactor, as far as they were read.
+#[derive(Debug, Clone)]
+pub(crate) struct Operations {
+    stream: Option<StreamId>,
+    version: Option<u32>,
+    read: Version,
+    /// Where the log ended when it was looked at last.
+    looked: Option<Position>,
+    skips: Skips,
+    paused: bool,
+}
+
+impl Operations {
+    /// Nothing is read yet.
+    pub(crate) fn new(name: &str, version: Option<u32>) -> Self {
+        Self {
+            // Names of views and reactors are checked before they run, and all of them can stand in a stream's name.
+            stream: operation_stream(name).ok(),
+            version,
+            read: Version::ZERO,
+            looked: None,
+            skips: Skips::default(),
+            paused: false,
+        }
+    }
+
+    /// Those that there are, read up to the head.
+    pub(crate) fn of(log: &dyn EventLog, name: &str, version: Option<u32>) -> Result<Self, LogError> {
+        let mut operations = Self::new(name, version);
+        operations.read(log)?;
+        Ok(operations)
+    }
+
+    /// Whether this is the stream that they stand in.
+    pub(crate) fn are_in(&self, stream: &str) -> bool {
+        stream.starts_with('$') && self.stream.as_ref().is_some_and(|own| own.as_str() == stream)
+    }
+
+    pub(crate) fn skips(&self) -> &Skips {
+        &self.skips
+    }
+
+    pub(crate) fn paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Reads on, unless the log is where it was the last time. Returns what is new about this version.
+    pub(crate) fn read(&mut self, log: &dyn EventLog) -> Result<Vec<Decided>, LogError> {
+        let head = log.head();
+        let Some(stream) = self.stream.clone().filter(|_| self.looked != Some(head)) else {
+            return Ok(Vec::new());
+        };
+        let mut news = Vec::new();
+        loop {
+            let records = log.read_stream(&stream, self.read.next(), Direction::Forward, PAGE)?;
+            let count = records.len();
+            for record in records {
+                let record = record.view()?;
+                self.read = Version::new(record.header.version);
+                // One that cannot be read was written by a newer program: what it says is not known here.
+                let Ok(Some(event)) = Recorded::<OperationEvent>::decode(&record) else {
+                    tracing::warn!(%stream, position = %record.position, "a decision cannot be read: upgrade");
+                    continue;
+                };
+                news.extend(self.take(event.data().clone(), record.position));
+            }
+            if count < PAGE {
+                break;
+            }
+        }
+        self.looked = Some(head);
+        Ok(news)
+    }
+
+    fn take(&mut self, event: OperationEvent, at: Position) -> Option<Decided> {
+        let (verb, version, reason) = match event {
+            OperationEvent::DeadLetterRetried {
+                version,
+                position,
+                key,
+                number,
+                reason,
+                ..
+            } => (Verb::Retry(what(position, key, number)), version, reason),
+            OperationEvent::DeadLetterSkipped {
+                version,
+                position,
+                key,
+                number,
+                reason,
+                ..
+            } => (Verb::Skip(what(position, key, number)), version, reason),
+            OperationEvent::ProjectionPaused { reason, .. } => (Verb::Pause, self.version, reason),
+            OperationEvent::ProjectionResumed { reason, .. } => (Verb::Resume, self.version, reason),
+        };
+        if version != self.version {
+            return None;
+        }
+        match &verb {
+            Verb::Skip(What {
+                position,
+                key,
+                number: None,
+            }) => self.skips.add(*position, key.clone()),
+            Verb::Pause => self.paused = true,
+            Verb::Resume => self.paused = false,
+            Verb::Skip(_) | Verb::Retry(_) => {}
+        }
+        Some(Decided { verb, reason, at })
+    }
+}
+
+fn what(position: u64, key: Option<String>, number: Option<u32>) -> What {
+    What {
+        position: Position::new(position),
+        key,
+        number,
+    }
+}
