@@ -1,7 +1,7 @@
 //! What can be read of views and reactors, or said to them, while no server runs.
 
 use crate::reactors::{ReactorsDir, peek, resume};
-use crate::store::{Scan, StoreError};
+use crate::store::{Scan, Stores};
 use crate::views::ViewsDir;
 use crate::{
     ProjectionKind, ProjectionSettings, ProjectionState, ProjectionStatus, ReactorDefinition, RebuildError,
@@ -9,6 +9,7 @@ use crate::{
 };
 use annals_core::{Epoch, EventLog, Position, Record};
 use chrono::Utc;
+use std::sync::Arc;
 
 /// How far views and reactors are, read from their stores. Blocks. While a server runs their stores are in use, and
 /// `error` says so.
@@ -44,19 +45,17 @@ pub fn dump_rows(settings: &ProjectionSettings, view: &ViewDefinition) -> Result
         view: view.name().to_owned(),
         detail,
     };
-    let directory = ViewsDir::open(&settings.views_dir).map_err(|error| failed(error.to_string()))?;
+    let directory = ViewsDir::open(&settings.views_dir, Arc::new(Stores::new(settings)))
+        .map_err(|error| failed(error.to_string()))?;
     let serving = directory
         .serving(view.name())
         .ok_or_else(|| RebuildError::NotBuilt(view.name().to_owned()))?;
     let store = directory
-        .open_serving(&serving, settings.cache_bytes)
+        .open_serving(&serving)
         .map_err(|error| failed(error.to_string()))?;
     let mut rows = Vec::new();
-    let read = store.rows().each_row(&mut |key, row| {
-        let row = row
-            .as_ref()
-            .map_err(|error| StoreError::Damaged(format!("row {key:?}: {error}")))?;
-        rows.push((key.to_owned(), row.row.clone()));
+    let read = store.rows().reader().each_row(&mut |key, row| {
+        rows.push((key.to_owned(), row.row));
         Ok(Scan::Go)
     });
     read.map_err(|error| failed(error.to_string()))?;
@@ -87,16 +86,15 @@ fn view_checkpoint(settings: &ProjectionSettings, view: &ViewDefinition) -> Read
     if !settings.views_dir.is_dir() {
         return Ok(None);
     }
-    let directory = ViewsDir::open(&settings.views_dir).map_err(|error| error.to_string())?;
+    let stores = Arc::new(Stores::new(settings));
+    let directory = ViewsDir::open(&settings.views_dir, stores).map_err(|error| error.to_string())?;
     let Some(serving) = directory
         .serving(view.name())
         .filter(|serving| serving.version == view.version())
     else {
         return Ok(None);
     };
-    let store = directory
-        .open_serving(&serving, settings.cache_bytes)
-        .map_err(|error| error.to_string())?;
+    let store = directory.open_serving(&serving).map_err(|error| error.to_string())?;
     let checkpoint = store.rows().checkpoint().map_err(|error| error.to_string())?;
     Ok(checkpoint.map(|checkpoint| (checkpoint.epoch, checkpoint.position)))
 }

@@ -3,6 +3,7 @@
 use crate::progress::locked;
 use crate::query;
 use crate::reactors::{ReactorsDir, RunningReactor};
+use crate::store::Stores;
 use crate::views::{RunningView, Shared, ViewsDir, begin_rebuild};
 use crate::{
     Dispatcher, ListPage, ListQuery, ProjectionError, ProjectionSettings, ProjectionStatus, QueryError,
@@ -43,12 +44,15 @@ impl Projections {
     ) -> Result<Self, ProjectionError> {
         let names = views.iter().map(ViewDefinition::name);
         check_names(names.chain(reactors.iter().map(ReactorDefinition::name)))?;
-        let directory = ViewsDir::open(&settings.views_dir).map_err(|error| unusable(&settings.views_dir, error))?;
+        let stores = Arc::new(Stores::new(&settings));
+        let directory = ViewsDir::open(&settings.views_dir, Arc::clone(&stores))
+            .map_err(|error| unusable(&settings.views_dir, error))?;
         directory.remove_leftovers();
         let shared = Arc::new(Shared {
             log,
             catalog,
             settings,
+            stores,
             stopping: AtomicBool::new(false),
         });
         let directory = Arc::new(directory);

@@ -17,7 +17,7 @@ pub struct ProjectionSettings {
     pub reactors_dir: PathBuf,
     /// Most events in one batch.
     pub batch_events_max: usize,
-    /// Most rows that one atomic write to a serving view changes; the batches of a view grow with its lag up to this.
+    /// Most rows that one batch of a serving view changes; batches grow with the lag up to this.
     pub batch_rows_max: usize,
     /// Most rows that a build keeps in memory before it writes them.
     pub build_rows_max: usize,
@@ -25,8 +25,16 @@ pub struct ProjectionSettings {
     pub read_bytes: usize,
     /// Bytes of rows that a view keeps in memory for folding, about.
     pub table_bytes_max: usize,
-    /// Bytes of the storage engine's cache, for each view.
+    /// Bytes of what was read from the disk that all views and reactors together keep in memory.
     pub cache_bytes: u64,
+    /// Most files of stores that are kept open.
+    pub open_files_max: usize,
+    /// Bytes of rows that a view or reactor gathers in memory before it spills them, about.
+    pub spill_bytes: u64,
+    /// The same for all of them together, with what is being spilled.
+    pub spill_bytes_all: u64,
+    /// What was written is spilled after this long; what a kill takes before that is folded again.
+    pub spill_every: Duration,
     /// Largest row in bytes. A larger one stops its view.
     pub row_bytes_max: usize,
     /// Free bytes on the disk below which views and reactors wait instead of writing.
@@ -60,7 +68,11 @@ impl ProjectionSettings {
             build_rows_max: 131_072,
             read_bytes: 1024 * 1024,
             table_bytes_max: 16 * 1024 * 1024,
-            cache_bytes: 16 * 1024 * 1024,
+            cache_bytes: 32 * 1024 * 1024,
+            open_files_max: 128,
+            spill_bytes: 8 * 1024 * 1024,
+            spill_bytes_all: 64 * 1024 * 1024,
+            spill_every: Duration::from_secs(10),
             row_bytes_max: 16 * 1024 * 1024,
             reserve_bytes: 64 * 1024 * 1024,
             dispatch_in_flight_max: 32,

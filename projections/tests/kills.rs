@@ -37,6 +37,13 @@ impl Dispatcher for Appending {
     }
 }
 
+/// So that a kill also meets spills and merges.
+fn often_spilled(dir: &Path) -> ProjectionSettings {
+    let mut settings = settings(dir);
+    settings.spill_every = Duration::from_millis(40);
+    settings
+}
+
 fn open(dir: &Path) -> (DataDir, Arc<SledLog>, Projections) {
     let options = OpenOptions {
         create: true,
@@ -52,7 +59,7 @@ fn open(dir: &Path) -> (DataDir, Arc<SledLog>, Projections) {
         vec![ViewDefinition::of(Totals), ViewDefinition::of(Census)],
         vec![ReactorDefinition::of(Tens)],
         Some(dispatcher),
-        settings(dir),
+        often_spilled(dir),
     );
     (data, log, projections.unwrap())
 }

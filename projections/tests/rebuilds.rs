@@ -46,14 +46,18 @@ fn a_deleted_or_damaged_store_comes_back_by_itself() {
     let first = dumped(&settings, &view);
     assert!(first == folded(&log, &view));
     type Damage = fn(&ProjectionSettings);
-    let damages: [Damage; 5] = [
+    let damages: [Damage; 6] = [
         |settings| std::fs::remove_dir_all(&settings.views_dir).unwrap(),
         |settings| std::fs::remove_dir_all(&store_dirs(settings)[0]).unwrap(),
         |settings| std::fs::write(settings.views_dir.join("manifest.json"), "{").unwrap(),
-        |settings| std::fs::write(store_dirs(settings)[0].join("db"), vec![7; 3_000_000]).unwrap(),
+        |settings| std::fs::write(store_dirs(settings)[0].join("current"), [7; 25]).unwrap(),
+        |settings| std::fs::remove_dir_all(store_dirs(settings)[0].join("tables")).unwrap(),
         |settings| {
-            std::fs::create_dir_all(store_dirs(settings)[0].join("blobs")).unwrap();
-            std::fs::write(store_dirs(settings)[0].join("blobs/1"), "x").unwrap();
+            // What an engine before this one left.
+            let dir = &store_dirs(settings)[0];
+            std::fs::remove_dir_all(dir).unwrap();
+            std::fs::create_dir(dir).unwrap();
+            std::fs::write(dir.join("db"), vec![7; 3_000_000]).unwrap();
         },
     ];
     for (number, damage) in damages.into_iter().enumerate() {

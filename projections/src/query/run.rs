@@ -3,8 +3,8 @@
 use super::cursor::Cursor;
 use super::types::{IndexRange, LIST_LIMIT_MAX, ListPage, ListQuery, Order, QueryError, RowAnswer};
 use crate::ViewDefinition;
-use crate::store::layout::{all_rows, chunk_key, index_range, index_value};
-use crate::store::{RowStore, Scan, StoreError, StoredRow};
+use crate::store::layout::{all_rows, index_range, is_cut, row_key};
+use crate::store::{RowReader, Scan, StoreError, StoredRow};
 use crate::views::{RunningView, repair};
 use annals_core::{IndexKind, IndexValue};
 use std::sync::Arc;
@@ -15,10 +15,9 @@ const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The row of a key.
 pub(crate) fn row(view: &Arc<RunningView>, key: &str) -> Result<RowAnswer, QueryError> {
     let store = view.queried()?;
-    // Before the row: what is read afterwards is at least as new.
-    let position = view.progress.position();
     let parked = store.board().parked(key);
-    let stored = store.rows().row(key).map_err(|error| failed(view, Some(key), error))?;
+    let reader = store.rows().reader();
+    let stored = reader.row(key).map_err(|error| failed(view, Some(key), error))?;
     let etag = stored
         .as_ref()
         .map(|stored| etag(&view.definition, stored))
@@ -26,7 +25,7 @@ pub(crate) fn row(view: &Arc<RunningView>, key: &str) -> Result<RowAnswer, Query
     Ok(RowAnswer {
         row: stored.map(|stored| stored.row),
         etag,
-        position,
+        position: reader.position(),
         epoch: view.progress.epoch(),
         parked,
     })
@@ -62,8 +61,8 @@ fn find_index(definition: &ViewDefinition, name: &str) -> Result<(u16, IndexKind
 /// A page of rows.
 pub(crate) fn list(view: &Arc<RunningView>, query: &ListQuery) -> Result<ListPage, QueryError> {
     let store = view.queried()?;
-    let position = view.progress.position();
     let parked = store.board().all();
+    let reader = store.rows().reader();
     let mut page = Page {
         rows: Vec::new(),
         bytes: 0,
@@ -75,27 +74,19 @@ pub(crate) fn list(view: &Arc<RunningView>, query: &ListQuery) -> Result<ListPag
     match &query.index {
         None => {
             let range = Cursor::narrow(all_rows(), query.cursor.as_deref(), backwards)?;
-            let mut damaged = None;
-            let scanned = store
-                .rows()
-                .scan_rows(range, backwards, &mut |key, stored| match stored {
-                    Ok(stored) => Ok(page.add(key, &stored.row, || chunk_key(key, 0))),
-                    Err(error) => {
-                        damaged = Some(failed(view, Some(key), error.clone()));
-                        Ok(Scan::Stop)
-                    }
-                });
+            let scanned = reader.scan_rows(range, backwards, &mut |key, stored| {
+                Ok(page.add(key, stored, || row_key(key)))
+            });
             scanned.map_err(|error| failed(view, None, error))?;
-            damaged.map_or(Ok(()), Err)?;
         }
-        Some((name, range)) => page.fill_from_index(view, store.rows(), name, range, query)?,
+        Some((name, range)) => page.fill_from_index(view, &reader, name, range, query)?,
     }
     let failing = |key: &String| Some((key.clone(), parked.get(key)?.letter.position));
     Ok(ListPage {
         parked: page.rows.iter().filter_map(|(key, _)| failing(key)).collect(),
         next_cursor: page.more.then(|| page.last.as_deref().map(Cursor::text)).flatten(),
         rows: page.rows,
-        position,
+        position: reader.position(),
         epoch: view.progress.epoch(),
     })
 }
@@ -110,13 +101,13 @@ struct Page {
 }
 
 impl Page {
-    fn add(&mut self, key: &str, row: &[u8], stored_key: impl FnOnce() -> Vec<u8>) -> Scan {
+    fn add(&mut self, key: &str, stored: StoredRow, stored_key: impl FnOnce() -> Vec<u8>) -> Scan {
         if self.rows.len() >= self.limit || self.bytes >= PAGE_BYTES_MAX {
             self.more = true;
             return Scan::Stop;
         }
-        self.bytes += row.len();
-        self.rows.push((key.to_owned(), row.to_vec()));
+        self.bytes += stored.row.len();
+        self.rows.push((key.to_owned(), stored.row));
         self.last = Some(stored_key());
         Scan::Go
     }
@@ -124,7 +115,7 @@ impl Page {
     fn fill_from_index(
         &mut self,
         view: &Arc<RunningView>,
-        rows: &RowStore,
+        reader: &RowReader<'_>,
         name: &str,
         range: &IndexRange,
         query: &ListQuery,
@@ -144,23 +135,20 @@ impl Page {
         let backwards = query.order == Order::Descending;
         let range = Cursor::narrow(index_range(number, from, to), query.cursor.as_deref(), backwards)?;
         let mut damaged = None;
-        let scanned = rows.scan_index(range, backwards, &mut |entry, value, key| {
-            let current = rows.row(key).and_then(|stored| {
-                let Some(stored) = stored else {
-                    return Ok(None);
-                };
-                let values = view.definition.index_values(&stored.row).map_err(StoreError::Damaged)?;
-                Ok(values
-                    .into_iter()
-                    .nth(usize::from(number))
-                    .flatten()
-                    .map(|value| (stored, value)))
-            });
-            match current {
-                // The row changed after its entry was read, or its text is cut in the index and not the one asked for.
-                Ok(Some((_, now))) if index_value(&now) != value || !within(&now, from, to) => Ok(Scan::Go),
-                Ok(Some((stored, _))) => Ok(self.add(key, &stored.row, || entry.to_vec())),
-                Ok(None) => Ok(Scan::Go),
+        let scanned = reader.scan_index(range, backwards, &mut |entry, value, key| {
+            let stored = match indexed_row(reader, key) {
+                // Its text is cut in the index, and may not be the one asked for.
+                Ok(stored) if is_cut(value) => match view.definition.index_values(&stored.row) {
+                    Ok(values) => match values.get(usize::from(number)) {
+                        Some(Some(now)) if within(now, from, to) => Ok(stored),
+                        _ => return Ok(Scan::Go),
+                    },
+                    Err(error) => Err(StoreError::Damaged(error)),
+                },
+                other => other,
+            };
+            match stored {
+                Ok(stored) => Ok(self.add(key, stored, || entry.to_vec())),
                 Err(error) => {
                     damaged = Some(failed(view, Some(key), error));
                     Ok(Scan::Stop)
@@ -170,6 +158,13 @@ impl Page {
         scanned.map_err(|error| failed(view, None, error))?;
         damaged.map_or(Ok(()), Err)
     }
+}
+
+/// Index and rows are read as of one moment, so that an entry without its row is damage.
+fn indexed_row(reader: &RowReader<'_>, key: &str) -> Result<StoredRow, StoreError> {
+    reader
+        .row(key)?
+        .ok_or_else(|| StoreError::Damaged("it stands in an index and is missing".into()))
 }
 
 fn kind_of(value: &IndexValue) -> IndexKind {

@@ -15,7 +15,7 @@ pub struct RowAnswer {
     pub row: Option<Vec<u8>>,
     /// Opaque; changes whenever the row may have changed. Without the quotes of HTTP. Empty if there is no row.
     pub etag: String,
-    /// Up to where the view has read the log; the row is at least that new.
+    /// Up to where the view has read the log; the row is as of there.
     pub position: Position,
     /// The history that the position belongs to.
     pub epoch: Epoch,
@@ -78,7 +78,7 @@ pub struct ListPage {
     pub rows: Vec<(String, Vec<u8>)>,
     /// Asks for the next page; `None` on the last one.
     pub next_cursor: Option<String>,
-    /// Up to where the view has read the log; every row is at least that new.
+    /// Up to where the view has read the log; the page is as of there, all of it.
     pub position: Position,
     /// The history that the position belongs to.
     pub epoch: Epoch,

@@ -2,7 +2,7 @@
 
 use super::directory::{ReactorsDir, first_effect};
 use super::journal::{Journal, JournalError};
-use crate::store::{Checkpoint, RowStore, STORE_FORMAT, SledStore, StoreError};
+use crate::store::{Checkpoint, RowStore, STORE_FORMAT, StoreError, Stores};
 use crate::views::first_checkpoint;
 use crate::{OutboxStatus, ProjectionSettings, ReactorDefinition};
 use annals_core::{Epoch, EventLog, Position};
@@ -20,6 +20,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(
     log: &dyn EventLog,
     settings: &ProjectionSettings,
+    stores: &Stores,
     directory: &ReactorsDir,
     reactor: &ReactorDefinition,
 ) -> Result<Opened, String> {
@@ -47,7 +48,7 @@ pub(crate) fn open(
             ),
         ));
     }
-    let (store, checkpoint) = open_state(&directory.state(name), log, settings, reactor)?;
+    let (store, checkpoint) = open_state(&directory.state(name), log, stores, reactor)?;
     match checkpoint {
         Some(checkpoint) if fits(&checkpoint, log, &journal, reactor) => {
             let mark = checkpoint.outbox.as_ref().map_or(0, |mark| mark.sequence);
@@ -69,7 +70,7 @@ pub(crate) fn open(
         checkpoint => {
             let store = if checkpoint.is_some() {
                 drop(store);
-                fresh_state(&directory.state(name), settings)?
+                fresh_state(&directory.state(name), stores)?
             } else {
                 store
             };
@@ -130,11 +131,13 @@ fn refusal(name: &str, reason: &str) -> String {
 fn open_state(
     path: &Path,
     log: &dyn EventLog,
-    settings: &ProjectionSettings,
+    stores: &Stores,
     reactor: &ReactorDefinition,
 ) -> Result<(RowStore, Option<Checkpoint>), String> {
-    let opened = SledStore::open(path, settings.cache_bytes).and_then(|store| {
-        let store = RowStore::new(Box::new(store));
+    if !path.is_dir() {
+        return Ok((fresh_state(path, stores)?, None));
+    }
+    let opened = stores.open(path).and_then(|store| {
         let checkpoint = store.checkpoint()?;
         Ok((store, checkpoint))
     });
@@ -143,21 +146,21 @@ fn open_state(
         Err(error @ StoreError::InUse(_)) => Err(error.to_string()),
         Err(error) => {
             tracing::warn!(reactor = reactor.name(), %error, head = %log.head(), "its state is folded anew from the log");
-            Ok((fresh_state(path, settings)?, None))
+            Ok((fresh_state(path, stores)?, None))
         }
     }
 }
 
 /// States are derived from the log: what does not fit is thrown away.
-pub(super) fn fresh_state(path: &Path, settings: &ProjectionSettings) -> Result<RowStore, String> {
+pub(super) fn fresh_state(path: &Path, stores: &Stores) -> Result<RowStore, String> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(format!("{} cannot be removed: {error}", path.display()));
         }
         _ => {}
     }
-    SledStore::open(path, settings.cache_bytes)
-        .map(|store| RowStore::new(Box::new(store)))
+    stores
+        .create(path)
         .map_err(|error| format!("{} cannot be opened: {error}", path.display()))
 }
 
@@ -190,8 +193,13 @@ pub(crate) fn peek(
     };
     let state = directory.state(name);
     let checkpoint = if state.is_dir() {
-        let store = SledStore::open(&state, settings.cache_bytes).map_err(|error| error.to_string())?;
-        RowStore::new(Box::new(store)).checkpoint().ok().flatten()
+        let opened = Stores::new(settings).open(&state);
+        match opened {
+            Ok(store) => store.checkpoint().ok().flatten(),
+            Err(error @ StoreError::InUse(_)) => return Err(error.to_string()),
+            // It is folded anew at the next start.
+            Err(_) => None,
+        }
     } else {
         None
     };

@@ -42,7 +42,13 @@ fn run(reactor: &RunningReactor) {
     let shared = &reactor.shared;
     let mut repairs = 0;
     while !shared.stopping() {
-        let opened = open(&*shared.log, &shared.settings, &reactor.directory, &reactor.definition);
+        let opened = open(
+            &*shared.log,
+            &shared.settings,
+            &shared.stores,
+            &reactor.directory,
+            &reactor.definition,
+        );
         let error = match opened.map(|opened| Worker::new(reactor, opened).run()) {
             Ok(Halt::Shutdown) => return,
             Ok(Halt::Stopped(error)) => return reactor.stop(&format!("{error}; restart the server")),
@@ -53,7 +59,7 @@ fn run(reactor: &RunningReactor) {
                     "its state is damaged and folded anew from the log"
                 );
                 repairs += 1;
-                match fresh_state(&reactor.directory.state(reactor.name()), &shared.settings) {
+                match fresh_state(&reactor.directory.state(reactor.name()), &shared.stores) {
                     Ok(_) => continue,
                     Err(error) => return reactor.stop(&error),
                 }
@@ -109,7 +115,7 @@ impl<'a> Worker<'a> {
             reactor,
             fold: ReactorFold::new(&*shared.log, &shared.catalog, &reactor.definition, &shared.settings),
             pending,
-            pace: Pace::new(shared.settings.batch_rows_max),
+            pace: Pace::default(),
             noted: files.journal.state().position,
             files,
             stopped: false,
@@ -164,7 +170,7 @@ impl<'a> Worker<'a> {
         let react = self.files.checkpoint.position >= reacted;
         let mut limits = Limits {
             events: shared.settings.batch_events_max,
-            states: self.pace.rows(),
+            states: shared.settings.batch_rows_max,
             until: if react { shared.log.head() } else { reacted },
             react,
         };
@@ -211,13 +217,10 @@ impl<'a> Worker<'a> {
             id: journal.state().id.clone(),
             sequence: journal.state().sequence,
         });
-        let begun = Instant::now();
         if let Err(error) = self.files.store.commit(&batch.changes, &next) {
             self.fold.forget();
             return Err(Halt::Stopped(format!("its state cannot be written: {error}")));
         }
-        let lag = self.reactor.shared.log.head().since(batch.position);
-        self.pace.wrote(begun.elapsed(), batch.changes.len(), lag);
         self.files.checkpoint = next;
         self.pending.add(batch.commands);
         if self.files.checkpoint.position >= self.files.journal.state().position {

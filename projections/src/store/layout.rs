@@ -3,13 +3,11 @@
 //! | key | value |
 //! | --- | --- |
 //! | `c` | the checkpoint |
-//! | `r`, key escaped, chunk number (u16 BE) | row chunk |
+//! | `r`, key escaped | the row's `from` position (u64 BE), the row |
 //! | `i`, number of the index (u16 BE), index value, key | nothing |
 //!
-//! Every value begins with a CRC-32C over its key and the rest of it, so that neither an altered value nor one that
-//! stands under another key is taken for true. A row chunk goes on with the row's `from` position (u64 BE), the length
-//! of the whole row (u32 BE), then at most [`CHUNK_LEN_MAX`] bytes of the row. Prefix `h` is kept free for row versions
-//! that were replaced (`[from, to)`), which is why every row knows its `from`.
+//! The engine keeps a checksum over each block of keys and values, so they have none of their own. Prefix `h` is kept free
+//! for row versions that were replaced (`[from, to)`), which is why every row knows its `from`.
 //!
 //! Escaped: byte 00 becomes 00 FF, and 00 01 ends it, so that escaped texts are ordered as the texts are.
 
@@ -17,36 +15,28 @@ use super::{Bytes, KeyRange, StoreError};
 use annals_core::{INDEX_TEXT_LEN_MAX, IndexValue, Position};
 use std::ops::Bound;
 
-/// Most bytes of a row under one key. With about 20 values in a leaf, no leaf comes near the size from which the
-/// engine would put it into a file of its own.
-pub(crate) const CHUNK_LEN_MAX: usize = 16 * 1024;
-
 const CHECKPOINT: u8 = b'c';
 const ROW: u8 = b'r';
 const INDEX: u8 = b'i';
-const CRC_LEN: usize = 4;
-const CHUNK_HEADER_LEN: usize = 8 + 4;
 
 /// Key of the checkpoint.
 pub(crate) fn checkpoint_key() -> Bytes {
     vec![CHECKPOINT]
 }
 
-/// Key of one chunk of a row.
-pub(crate) fn chunk_key(key: &str, chunk: u16) -> Bytes {
-    let mut bytes = Vec::with_capacity(key.len() + 5);
+/// Key of a row.
+pub(crate) fn row_key(key: &str) -> Bytes {
+    let mut bytes = Vec::with_capacity(key.len() + 3);
     bytes.push(ROW);
     escape(key.as_bytes(), &mut bytes);
-    bytes.extend_from_slice(&chunk.to_be_bytes());
     bytes
 }
 
-/// The row's key and the chunk's number in a key that [`chunk_key`] made.
-pub(crate) fn read_chunk_key(bytes: &[u8]) -> Option<(String, u16)> {
-    let (escaped, chunk) = bytes.strip_prefix(&[ROW])?.split_last_chunk::<2>()?;
-    let (key, rest) = unescape(escaped)?;
+/// The row's key in a key that [`row_key`] made.
+pub(crate) fn read_row_key(bytes: &[u8]) -> Option<String> {
+    let (key, rest) = unescape(bytes.strip_prefix(&[ROW])?)?;
     rest.is_empty().then_some(())?;
-    Some((String::from_utf8(key).ok()?, u16::from_be_bytes(*chunk)))
+    String::from_utf8(key).ok()
 }
 
 /// Key of an index entry.
@@ -100,6 +90,12 @@ const BOOL: u8 = 1;
 const NUMBER: u8 = 2;
 const TEXT: u8 = 3;
 
+/// Whether an index value may stand for several values, because it was cut.
+pub(crate) fn is_cut(value: &[u8]) -> bool {
+    // A character has at most four bytes.
+    value.first() == Some(&TEXT) && value.len() > INDEX_TEXT_LEN_MAX - 4
+}
+
 /// An index value in bytes that are ordered as the values are. Long texts are cut, at a whole character.
 pub(crate) fn index_value(value: &IndexValue) -> Bytes {
     match value {
@@ -150,65 +146,18 @@ fn unescape(bytes: &[u8]) -> Option<(Bytes, &[u8])> {
     }
 }
 
-/// A value with its checksum in front.
-pub(crate) fn seal(key: &[u8], body: &[u8]) -> Bytes {
-    let mut value = Vec::with_capacity(CRC_LEN + body.len());
-    value.extend_from_slice(&crc(key, body).to_be_bytes());
-    value.extend_from_slice(body);
+/// The value of a row.
+pub(crate) fn row_value(from: Position, row: &[u8]) -> Bytes {
+    let mut value = Vec::with_capacity(8 + row.len());
+    value.extend_from_slice(&from.get().to_be_bytes());
+    value.extend_from_slice(row);
     value
 }
 
-/// The body of a value that [`seal`] made, if it is what was written under this key.
-pub(crate) fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], StoreError> {
-    match value.split_first_chunk::<CRC_LEN>() {
-        Some((sum, body)) if u32::from_be_bytes(*sum) == crc(key, body) => Ok(body),
-        _ => Err(StoreError::Damaged("the checksum does not match".into())),
+/// The position of the last event in a row, and the row, in a value that [`row_value`] made.
+pub(crate) fn read_row_value(value: &[u8]) -> Result<(Position, &[u8]), StoreError> {
+    match value.split_first_chunk::<8>() {
+        Some((from, row)) => Ok((Position::new(u64::from_be_bytes(*from)), row)),
+        None => Err(StoreError::Damaged("a row's value is too short".into())),
     }
-}
-
-fn crc(key: &[u8], body: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(key), body)
-}
-
-/// How many chunks a row of this length has; an empty one has one, too.
-pub(crate) fn chunk_count(row_len: usize) -> u16 {
-    // Bounded: rows are at most 16 MiB unless set otherwise, which is 1,024 chunks.
-    u16::try_from(row_len.div_ceil(CHUNK_LEN_MAX).max(1)).unwrap_or(u16::MAX)
-}
-
-/// The values of a row, one for each chunk.
-pub(crate) fn row_chunks(key: &str, from: Position, row: &[u8]) -> impl Iterator<Item = (Bytes, Bytes)> {
-    let row_len = row.len() as u32;
-    (0..chunk_count(row.len())).map(move |number| {
-        let start = usize::from(number) * CHUNK_LEN_MAX;
-        let part = &row[start..row.len().min(start + CHUNK_LEN_MAX)];
-        let mut body = Vec::with_capacity(CHUNK_HEADER_LEN + part.len());
-        body.extend_from_slice(&from.get().to_be_bytes());
-        body.extend_from_slice(&row_len.to_be_bytes());
-        body.extend_from_slice(part);
-        let chunk_key = chunk_key(key, number);
-        let value = seal(&chunk_key, &body);
-        (chunk_key, value)
-    })
-}
-
-/// One chunk of a row as it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Chunk<'a> {
-    pub(crate) from: Position,
-    pub(crate) row_len: usize,
-    pub(crate) part: &'a [u8],
-}
-
-/// Reads a chunk that stands under this key.
-pub(crate) fn read_chunk<'a>(chunk_key: &[u8], value: &'a [u8]) -> Result<Chunk<'a>, StoreError> {
-    let short = || StoreError::Damaged("a row's value is too short".into());
-    let body = unseal(chunk_key, value)?;
-    let (from, rest) = body.split_first_chunk::<8>().ok_or_else(short)?;
-    let (row_len, part) = rest.split_first_chunk::<4>().ok_or_else(short)?;
-    Ok(Chunk {
-        from: Position::new(u64::from_be_bytes(*from)),
-        row_len: u32::from_be_bytes(*row_len) as usize,
-        part,
-    })
 }

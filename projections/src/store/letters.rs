@@ -6,9 +6,8 @@
 //! | `d`, `s` | the letter of the event that the view stopped at |
 //! | `d`, `w`, length of the key (u16 BE), key of the row, position (u64 BE) | nothing: the event waits for its key |
 //!
-//! Letters are MessagePack with a checksum in front, as all values are.
+//! Letters are MessagePack.
 
-use super::layout::{seal, unseal};
 use super::rows::{Checkpoint, RowStore};
 use super::{Batch, Bytes, KeyRange, Scan, StoreError};
 use crate::definition::Change;
@@ -64,23 +63,16 @@ impl RowStore {
         self.commit_stored(changes, checkpoint, batch(letters)?)
     }
 
-    /// Writes letters to a store that nobody reads yet.
-    pub(crate) fn write_letters(&self, letters: &[LetterChange]) -> Result<(), StoreError> {
-        if letters.is_empty() {
-            return Ok(());
-        }
-        self.stored().apply(batch(letters)?)
-    }
-
     /// The letters of parked keys, and that of the event the view stopped at.
     pub(crate) fn letters(&self) -> Result<(Vec<Letter>, Option<Letter>), StoreError> {
         let mut letters = Vec::new();
-        self.stored().scan(all(LETTER), false, &mut |key, value| {
-            letters.push(read(key, value)?);
+        let reader = self.reader();
+        reader.scan(all(LETTER), &mut |_, value| {
+            letters.push(read(value)?);
             Ok(Scan::Go)
         })?;
-        let stopped = self.stored().get(STOPPED)?;
-        let stopped = stopped.map(|value| read(STOPPED, &value)).transpose()?;
+        let stopped = reader.get(STOPPED)?;
+        let stopped = stopped.map(|value| read(&value)).transpose()?;
         Ok((letters, stopped))
     }
 
@@ -88,7 +80,7 @@ impl RowStore {
     pub(crate) fn waiting(&self, key: &str, limit: usize) -> Result<Vec<Position>, StoreError> {
         let prefix = waiting_prefix(key);
         let mut positions = Vec::new();
-        self.stored().scan(all(&prefix), false, &mut |entry, _| {
+        self.reader().scan(all(&prefix), &mut |entry, _| {
             let position = entry
                 .strip_prefix(prefix.as_slice())
                 .and_then(|rest| rest.first_chunk());
@@ -106,28 +98,25 @@ fn batch(letters: &[LetterChange]) -> Result<Batch, StoreError> {
         match change {
             LetterChange::Put(letter) => {
                 let key = letter_key(letter.key.as_deref().unwrap_or_default());
-                let value = sealed(&key, letter)?;
-                batch.put(key, value);
+                batch.put(key, written(letter)?);
             }
             LetterChange::Remove(key) => batch.remove(letter_key(key)),
             LetterChange::Wait(key, position) => batch.put(waiting_key(key, *position), Vec::new()),
             LetterChange::Waited(key, position) => batch.remove(waiting_key(key, *position)),
-            LetterChange::Stopped(Some(letter)) => batch.put(STOPPED.to_vec(), sealed(STOPPED, letter)?),
+            LetterChange::Stopped(Some(letter)) => batch.put(STOPPED.to_vec(), written(letter)?),
             LetterChange::Stopped(None) => batch.remove(STOPPED.to_vec()),
         }
     }
     Ok(batch)
 }
 
-fn sealed(key: &[u8], letter: &Letter) -> Result<Bytes, StoreError> {
-    let body = rmp_serde::to_vec_named(letter)
-        .map_err(|error| StoreError::Failed(format!("a dead letter cannot be encoded: {error}")))?;
-    Ok(seal(key, &body))
+fn written(letter: &Letter) -> Result<Bytes, StoreError> {
+    rmp_serde::to_vec_named(letter)
+        .map_err(|error| StoreError::Failed(format!("a dead letter cannot be encoded: {error}")))
 }
 
-fn read(key: &[u8], value: &[u8]) -> Result<Letter, StoreError> {
-    rmp_serde::from_slice(unseal(key, value)?)
-        .map_err(|error| StoreError::Damaged(format!("a dead letter cannot be read: {error}")))
+fn read(value: &[u8]) -> Result<Letter, StoreError> {
+    rmp_serde::from_slice(value).map_err(|error| StoreError::Damaged(format!("a dead letter cannot be read: {error}")))
 }
 
 fn letter_key(key: &str) -> Bytes {
@@ -160,8 +149,10 @@ fn all(prefix: &[u8]) -> KeyRange {
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::MemoryStore;
+    use super::super::{STORE_FORMAT, Stores};
     use super::*;
+    use crate::ProjectionSettings;
+    use annals_core::Epoch;
 
     fn letter(key: &str) -> Letter {
         Letter {
@@ -180,7 +171,18 @@ mod tests {
 
     #[test]
     fn what_waits_for_a_key_is_not_mixed_up_with_what_waits_for_a_longer_one() {
-        let rows = RowStore::new(Box::new(MemoryStore::default()));
+        let dir = tempfile::tempdir().unwrap();
+        let rows = Stores::new(&ProjectionSettings::new("", ""))
+            .create(dir.path())
+            .unwrap();
+        let checkpoint = Checkpoint {
+            format: STORE_FORMAT,
+            epoch: Epoch::from_bytes([1; 16]),
+            position: Position::new(900),
+            fingerprint: "f".into(),
+            rows: 0,
+            outbox: None,
+        };
         let wait = |key: &str, position| LetterChange::Wait(key.into(), Position::new(position));
         let written = [
             LetterChange::Put(letter("a")),
@@ -191,7 +193,7 @@ mod tests {
             wait("\u{10FFFF}", 5),
             LetterChange::Stopped(Some(letter("z"))),
         ];
-        rows.write_letters(&written).unwrap();
+        rows.commit_with(&[], &written, &checkpoint).unwrap();
         let positions = |key, limit| -> Vec<u64> {
             let waiting = rows.waiting(key, limit).unwrap();
             waiting.into_iter().map(Position::get).collect()
@@ -209,7 +211,7 @@ mod tests {
             LetterChange::Waited("a".into(), Position::new(7)),
             LetterChange::Stopped(None),
         ];
-        rows.write_letters(&removed).unwrap();
+        rows.commit_with(&[], &removed, &checkpoint).unwrap();
         assert_eq!(positions("a", 9), [900]);
         assert_eq!(rows.letters().unwrap(), (vec![letter("ab")], None));
     }

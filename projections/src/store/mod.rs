@@ -1,18 +1,19 @@
-//! Where rows and states are kept: ordered keys and values that are written atomically, in memory or on sled. What the
-//! keys and values mean is said in `layout`; how much of it can be trusted, too.
+//! Where rows and states are kept: ordered keys and values in versions, written atomically, each batch at a place in the
+//! log. What the keys and values mean is said in `layout`; how much of it can be trusted, too.
 
+mod files;
+mod in_use;
 pub(crate) mod layout;
 mod letters;
-#[cfg(test)]
-mod memory;
+mod lsm;
+mod pool;
 mod rows;
-mod sled;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use letters::{Letter, LetterChange};
-pub(crate) use rows::{Checkpoint, OutboxMark, RowStore, STORE_FORMAT, StoredRow, count_rows};
-pub(crate) use sled::SledStore;
+pub(crate) use pool::Stores;
+pub(crate) use rows::{Checkpoint, OutboxMark, RowReader, RowStore, STORE_FORMAT, StoredRow, count_rows};
 
 use std::ops::Bound;
 
@@ -62,17 +63,3 @@ pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<Scan, StoreError> 
 
 /// Bounds of a scan.
 pub(crate) type KeyRange = (Bound<Bytes>, Bound<Bytes>);
-
-/// Ordered keys and values. Reads go on while something is written; each read sees all of a batch or nothing of it.
-pub(crate) trait Store: Send + Sync {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
-
-    /// Hands entries of the range to `visit`, in the order of their keys or backwards, until it says stop.
-    fn scan(&self, range: KeyRange, backwards: bool, visit: &mut Visit<'_>) -> Result<(), StoreError>;
-
-    /// Writes a batch, all or none. Survives a kill once [`Store::sync`] has returned, perhaps before.
-    fn apply(&self, batch: Batch) -> Result<(), StoreError>;
-
-    /// Returns when everything applied before is on the disk.
-    fn sync(&self) -> Result<(), StoreError>;
-}

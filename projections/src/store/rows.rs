@@ -1,21 +1,19 @@
-//! Rows, index entries and the checkpoint in a store: what is written together, and what can be trusted of what is read.
+//! Rows, index entries and the checkpoint in a store: what is written together, and what is read of one moment.
 
+use super::in_use::Moment;
 use super::layout::{
-    all_rows, checkpoint_key, chunk_count, chunk_key, index_key, read_chunk, read_chunk_key, read_index_key,
-    row_chunks, seal, unseal,
+    all_rows, checkpoint_key, index_key, read_index_key, read_row_key, read_row_value, row_key, row_value,
 };
-use super::{Batch, Bytes, KeyRange, Scan, Store, StoreError};
+use super::lsm::LsmStore;
+use super::pool::Pool;
+use super::{Batch, Bytes, KeyRange, Scan, StoreError, Visit};
 use crate::definition::Change;
 use annals_core::{Epoch, Position};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Format of checkpoints, rows and index entries.
-pub(crate) const STORE_FORMAT: u32 = 1;
-/// How often a row of several chunks is read again when it was replaced meanwhile.
-const TORN_READS_MAX: usize = 100;
-/// Changes in one atomic batch of a build: it holds the process-wide lock for about a millisecond.
-const BUILD_BATCH_CHANGES: usize = 256;
-const BUILD_BATCH_BYTES: usize = 256 * 1024;
+pub(crate) const STORE_FORMAT: u32 = 2;
 
 /// How far a store is, and whose it is. Written in one batch with what it speaks of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,108 +44,122 @@ pub(crate) struct StoredRow {
     pub(crate) row: Bytes,
 }
 
-/// Is handed a row's key, and the row or why it cannot be trusted.
-pub(crate) type VisitRow<'a> = dyn FnMut(&str, &Result<StoredRow, StoreError>) -> Result<Scan, StoreError> + 'a;
+/// Is handed a row's key and the row.
+pub(crate) type VisitRow<'a> = dyn FnMut(&str, StoredRow) -> Result<Scan, StoreError> + 'a;
 
 /// Is handed an index entry's whole key, the value in it and the row's key.
 pub(crate) type VisitEntry<'a> = dyn FnMut(&[u8], &[u8], &str) -> Result<Scan, StoreError> + 'a;
 
-/// What one chunk's read came to.
-enum Assembled {
-    Row(StoredRow),
-    Missing,
-    /// The row was replaced between two reads.
-    Torn,
-}
-
-/// See the module.
+/// See the module. Written by one thread at a time. When it is dropped, nothing more is spilled: who wants to keep what
+/// was written last calls [`RowStore::sync`] first.
 pub(crate) struct RowStore {
-    store: Box<dyn Store>,
+    pool: Arc<Pool>,
+    store: Arc<LsmStore>,
 }
 
 impl RowStore {
-    pub(crate) fn new(store: Box<dyn Store>) -> Self {
-        Self { store }
-    }
-
-    pub(super) fn stored(&self) -> &dyn Store {
-        &*self.store
+    pub(super) fn new(pool: Arc<Pool>, store: Arc<LsmStore>) -> Self {
+        Self { pool, store }
     }
 
     /// How far the store is; `None` if nothing was ever written.
     pub(crate) fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
-        let key = checkpoint_key();
-        let Some(value) = self.store.get(&key)? else {
+        let Some(value) = self.store.get_newest(&checkpoint_key())? else {
             return Ok(None);
         };
-        rmp_serde::from_slice(unseal(&key, &value)?)
+        rmp_serde::from_slice(&value)
             .map(Some)
             .map_err(|error| StoreError::Damaged(format!("the checkpoint cannot be read: {error}")))
     }
 
+    /// Reads what was written up to now, and nothing of what is written later.
+    pub(crate) fn reader(&self) -> RowReader<'_> {
+        RowReader {
+            moment: self.store.in_use().acquire(),
+            store: &self.store,
+        }
+    }
+
+    /// The row as it was written last.
     pub(crate) fn row(&self, key: &str) -> Result<Option<StoredRow>, StoreError> {
-        for _ in 0..TORN_READS_MAX {
-            match self.assemble(key)? {
-                Assembled::Row(row) => return Ok(Some(row)),
-                Assembled::Missing => return Ok(None),
-                Assembled::Torn => {}
-            }
-        }
-        Err(StoreError::Damaged("parts of the row are missing".into()))
+        self.reader().row(key)
     }
 
-    fn assemble(&self, key: &str) -> Result<Assembled, StoreError> {
-        let first_key = chunk_key(key, 0);
-        let Some(value) = self.store.get(&first_key)? else {
-            return Ok(Assembled::Missing);
-        };
-        let first = read_chunk(&first_key, &value)?;
-        let mut row = first.part.to_vec();
-        for number in 1..chunk_count(first.row_len) {
-            let chunk_key = chunk_key(key, number);
-            let Some(value) = self.store.get(&chunk_key)? else {
-                return Ok(Assembled::Torn);
-            };
-            let chunk = read_chunk(&chunk_key, &value)?;
-            if (chunk.from, chunk.row_len) != (first.from, first.row_len) {
-                return Ok(Assembled::Torn);
-            }
-            row.extend_from_slice(chunk.part);
-        }
-        if row.len() != first.row_len {
-            return Err(StoreError::Damaged("the row is shorter than it was written".into()));
-        }
-        Ok(Assembled::Row(StoredRow { from: first.from, row }))
+    /// Writes changes and the checkpoint, all or none. A kill may undo this and what was written after it, until
+    /// [`RowStore::sync`] has returned.
+    pub(crate) fn commit(&self, changes: &[Change], checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        self.commit_stored(changes, checkpoint, Batch::default())
     }
 
-    /// Hands rows to `visit`, in the order of their keys or backwards. With a cursor (the row's first chunk's key) only
-    /// those after it.
+    /// The same, with whatever else is in the batch.
+    pub(super) fn commit_stored(
+        &self,
+        changes: &[Change],
+        checkpoint: &Checkpoint,
+        mut batch: Batch,
+    ) -> Result<(), StoreError> {
+        for change in changes {
+            write_change(change, &mut batch);
+        }
+        let value = rmp_serde::to_vec_named(checkpoint)
+            .map_err(|error| StoreError::Failed(format!("the checkpoint cannot be encoded: {error}")))?;
+        batch.put(checkpoint_key(), value);
+        self.pool.commit(&self.store, batch, checkpoint.position)
+    }
+
+    /// Returns when everything that was written is on the disk.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.store.spill()
+    }
+
+    pub(super) fn engine(&self) -> &LsmStore {
+        &self.store
+    }
+}
+
+impl Drop for RowStore {
+    fn drop(&mut self) {
+        self.store.close();
+    }
+}
+
+/// Rows and index entries of one moment, whatever is written meanwhile.
+pub(crate) struct RowReader<'a> {
+    store: &'a LsmStore,
+    moment: Moment,
+}
+
+impl RowReader<'_> {
+    /// The position of the last event in what is read.
+    pub(crate) fn position(&self) -> Position {
+        self.moment.position()
+    }
+
+    pub(crate) fn row(&self, key: &str) -> Result<Option<StoredRow>, StoreError> {
+        match self.store.get(&row_key(key), self.moment.end())? {
+            Some(value) => stored_row(&value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(key, self.moment.end())
+    }
+
+    pub(super) fn scan(&self, range: KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.store.scan(range, self.moment.end(), false, visit)
+    }
+
+    /// Hands rows to `visit`, in the order of their keys or backwards.
     pub(crate) fn scan_rows(
         &self,
         range: KeyRange,
         backwards: bool,
         visit: &mut VisitRow<'_>,
     ) -> Result<(), StoreError> {
-        self.store.scan(range, backwards, &mut |chunk_key, value| {
-            let Some((key, number)) = read_chunk_key(chunk_key) else {
-                return Err(StoreError::Damaged("a key that is no row's".into()));
-            };
-            if number != 0 {
-                return Ok(Scan::Go);
-            }
-            let row = match read_chunk(chunk_key, value) {
-                Ok(chunk) if chunk.row_len == chunk.part.len() => Ok(StoredRow {
-                    from: chunk.from,
-                    row: chunk.part.to_vec(),
-                }),
-                Ok(_) => match self.row(&key) {
-                    Ok(Some(row)) => Ok(row),
-                    Ok(None) => return Ok(Scan::Go),
-                    Err(error) => Err(error),
-                },
-                Err(error) => Err(error),
-            };
-            visit(&key, &row)
+        self.store.scan(range, self.moment.end(), backwards, &mut |key, value| {
+            let key = read_row_key(key).ok_or_else(|| StoreError::Damaged("a key that is no row's".into()))?;
+            visit(&key, stored_row(value)?)
         })
     }
 
@@ -163,50 +175,27 @@ impl RowStore {
         backwards: bool,
         visit: &mut VisitEntry<'_>,
     ) -> Result<(), StoreError> {
+        let end = self.moment.end();
         self.store
-            .scan(range, backwards, &mut |entry, _| match read_index_key(entry) {
+            .scan(range, end, backwards, &mut |entry, _| match read_index_key(entry) {
                 Some((value, key)) => visit(entry, value, key),
                 None => Err(StoreError::Damaged("a key that is no index entry's".into())),
             })
     }
+}
 
-    /// Writes changes and the checkpoint, all or none.
-    pub(crate) fn commit(&self, changes: &[Change], checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        self.commit_stored(changes, checkpoint, Batch::default())
+impl Drop for RowReader<'_> {
+    fn drop(&mut self) {
+        self.store.in_use().release(self.moment);
     }
+}
 
-    /// Writes changes, the checkpoint and whatever else is in the batch, all or none.
-    pub(super) fn commit_stored(
-        &self,
-        changes: &[Change],
-        checkpoint: &Checkpoint,
-        mut batch: Batch,
-    ) -> Result<(), StoreError> {
-        for change in changes {
-            write_change(change, &mut batch);
-        }
-        write_checkpoint(checkpoint, &mut batch)?;
-        self.store.apply(batch)
-    }
-
-    /// Writes changes to a store that nobody reads yet, in several small batches.
-    pub(crate) fn write(&self, changes: &[Change]) -> Result<(), StoreError> {
-        let (mut batch, mut bytes) = (Batch::default(), 0);
-        for change in changes {
-            bytes += change.value.as_ref().map_or(0, Vec::len);
-            write_change(change, &mut batch);
-            if batch.changes.len() >= BUILD_BATCH_CHANGES || bytes >= BUILD_BATCH_BYTES {
-                self.store.apply(std::mem::take(&mut batch))?;
-                bytes = 0;
-            }
-        }
-        self.store.apply(batch)
-    }
-
-    /// Returns when everything is on the disk.
-    pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        self.store.sync()
-    }
+fn stored_row(value: &[u8]) -> Result<StoredRow, StoreError> {
+    let (from, row) = read_row_value(value)?;
+    Ok(StoredRow {
+        from,
+        row: row.to_vec(),
+    })
 }
 
 /// How the number of rows changes.
@@ -220,30 +209,15 @@ pub(crate) fn count_rows(rows: u64, changes: &[Change]) -> u64 {
         })
 }
 
-fn write_checkpoint(checkpoint: &Checkpoint, batch: &mut Batch) -> Result<(), StoreError> {
-    let key = checkpoint_key();
-    let body = rmp_serde::to_vec_named(checkpoint)
-        .map_err(|error| StoreError::Failed(format!("the checkpoint cannot be encoded: {error}")))?;
-    let value = seal(&key, &body);
-    batch.put(key, value);
-    Ok(())
-}
-
 fn write_change(change: &Change, batch: &mut Batch) {
     let key = change.key.as_str();
     for (index, value) in &change.index_removed {
         batch.remove(index_key(*index, value, key));
     }
-    let mut chunks = 0;
-    if let Some(row) = &change.value {
-        for (chunk_key, value) in row_chunks(key, change.from, row) {
-            batch.put(chunk_key, value);
-            chunks += 1;
-        }
-    }
-    let old_chunks = change.old_len.map_or(0, chunk_count);
-    for number in chunks..old_chunks {
-        batch.remove(chunk_key(key, number));
+    match (&change.value, change.old_len) {
+        (Some(row), _) => batch.put(row_key(key), row_value(change.from, row)),
+        (None, Some(_)) => batch.remove(row_key(key)),
+        (None, None) => {}
     }
     for (index, value) in &change.index_added {
         batch.put(index_key(*index, value, key), Vec::new());

@@ -57,7 +57,7 @@ impl<'a> Build<'a> {
         let operations = Operations::of(self.log, view.name(), Some(view.version())).map_err(FoldError::from)?;
         let store = self
             .directory
-            .create(view.name(), view.version(), self.settings.cache_bytes)
+            .create(view.name(), view.version())
             .map_err(|error| self.failed(&error))?;
         Ok(Shadow {
             build: self,
@@ -161,12 +161,14 @@ impl Shadow<'_> {
             return Ok(());
         };
         self.letters.wait(batch.waiting);
-        let written = store.rows().write(&batch.changes);
-        written
-            .and_then(|()| store.rows().write_letters(&self.letters.take_changes()))
+        let mut next = self.checkpoint.clone();
+        next.rows = count_rows(next.rows, &batch.changes);
+        next.position = batch.position;
+        store
+            .rows()
+            .commit_with(&batch.changes, &self.letters.take_changes(), &next)
             .map_err(|error| self.build.failed(&error))?;
-        self.checkpoint.rows = count_rows(self.checkpoint.rows, &batch.changes);
-        self.checkpoint.position = batch.position;
+        self.checkpoint = next;
         self.until = self.until.filter(|until| *until > batch.position);
         if batch.decided {
             self.operations.read(self.build.log).map_err(FoldError::from)?;

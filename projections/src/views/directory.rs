@@ -5,14 +5,14 @@
 
 use crate::failures::Board;
 use crate::progress::locked;
-use crate::store::{RowStore, SledStore, StoreError};
+use crate::store::{RowStore, StoreError, Stores};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 const MANIFEST: &str = "manifest.json";
 const MANIFEST_NEW: &str = "manifest.json.new";
@@ -34,13 +34,14 @@ pub(crate) struct Serving {
 /// See the module.
 pub(crate) struct ViewsDir {
     path: PathBuf,
+    stores: Arc<Stores>,
     manifest: Mutex<Manifest>,
 }
 
 impl ViewsDir {
     /// Opens the directory; creates it if there is none. A manifest that cannot be read is begun anew: all views are
     /// then built again.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, stores: Arc<Stores>) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         let manifest = match read_manifest(path) {
             Ok(manifest) => manifest,
@@ -51,6 +52,7 @@ impl ViewsDir {
         };
         Ok(Self {
             path: path.to_owned(),
+            stores,
             manifest: Mutex::new(manifest),
         })
     }
@@ -80,16 +82,14 @@ impl ViewsDir {
     }
 
     /// Opens the store that serves a view.
-    pub(crate) fn open_serving(&self, serving: &Serving, cache_bytes: u64) -> Result<ViewStore, StoreError> {
+    pub(crate) fn open_serving(&self, serving: &Serving) -> Result<ViewStore, StoreError> {
         let path = self.path.join(&serving.directory);
-        if !path.is_dir() {
-            return Err(StoreError::Damaged("it is missing".into()));
-        }
-        ViewStore::open(path, cache_bytes)
+        let rows = self.stores.open(&path)?;
+        Ok(ViewStore::new(rows, path))
     }
 
     /// A new, empty store for a view.
-    pub(crate) fn create(&self, view: &str, version: u32, cache_bytes: u64) -> Result<ViewStore, StoreError> {
+    pub(crate) fn create(&self, view: &str, version: u32) -> Result<ViewStore, StoreError> {
         let prefix = format!("{view}@{version}.");
         // Also behind a store that is missing: its name is not used again while the manifest has it.
         let serving = self.serving(view).map(|serving| serving.directory);
@@ -99,7 +99,8 @@ impl ViewsDir {
             .filter_map(|name| name.strip_prefix(&prefix)?.parse::<u64>().ok())
             .max();
         let path = self.path.join(format!("{prefix}{}", newest.unwrap_or(0) + 1));
-        ViewStore::open(path, cache_bytes)
+        let rows = self.stores.create(&path)?;
+        Ok(ViewStore::new(rows, path))
     }
 
     /// Makes a synced store the one that serves its view. On return the manifest is on the disk. Returns what served
@@ -167,7 +168,7 @@ fn remove(path: &Path) {
 
 /// A store with its directory. Once it is retired, the directory goes with the last one who uses it.
 pub(crate) struct ViewStore {
-    // Fields are dropped in this order: the database is closed before its directory is removed.
+    // Fields are dropped in this order: the store is closed before its directory is removed.
     rows: RowStore,
     board: Board,
     cleanup: Cleanup,
@@ -179,16 +180,15 @@ struct Cleanup {
 }
 
 impl ViewStore {
-    fn open(path: PathBuf, cache_bytes: u64) -> Result<Self, StoreError> {
-        let store = SledStore::open(&path, cache_bytes)?;
-        Ok(Self {
-            rows: RowStore::new(Box::new(store)),
+    fn new(rows: RowStore, path: PathBuf) -> Self {
+        Self {
+            rows,
             board: Board::default(),
             cleanup: Cleanup {
                 path,
                 retired: AtomicBool::new(false),
             },
-        })
+        }
     }
 
     pub(crate) fn rows(&self) -> &RowStore {

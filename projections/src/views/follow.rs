@@ -151,7 +151,7 @@ impl<'a> Follow<'a> {
         let view = self.view;
         let mut limits = Limits {
             events: view.shared.settings.batch_events_max,
-            rows: self.pace.rows(),
+            rows: view.shared.settings.batch_rows_max,
             bytes: view.shared.settings.table_bytes_max.saturating_mul(2),
             until: view.shared.log.head(),
         };
@@ -196,11 +196,7 @@ impl<'a> Follow<'a> {
         {
             self.letters.stop_at(None);
         }
-        let begun = Instant::now();
-        let rows = batch.changes.len();
         self.commit(&batch.changes, next)?;
-        let lag = self.view.shared.log.head().since(batch.position);
-        self.pace.wrote(begun.elapsed(), rows, lag);
         if self
             .failing
             .take_if(|failing| failing.letter.position <= batch.position)

@@ -3,10 +3,11 @@
 use super::build::{Build, BuildWatch};
 use super::directory::ViewsDir;
 use crate::space::{NoSpace, Space};
-use crate::store::{Letter, RowStore, Scan, StoreError};
+use crate::store::{Letter, RowStore, Scan, StoreError, Stores};
 use crate::{ProjectionSettings, RebuildError, ViewDefinition};
 use annals_core::{Catalog, EventLog, Position};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Differences that a comparison names.
@@ -112,7 +113,8 @@ pub fn rebuild_offline(
         view: view.name().to_owned(),
         detail,
     };
-    let directory = ViewsDir::open(&settings.views_dir).map_err(|error| failed(error.to_string()))?;
+    let directory = ViewsDir::open(&settings.views_dir, Arc::new(Stores::new(settings)))
+        .map_err(|error| failed(error.to_string()))?;
     directory.remove_leftovers();
     let build = Build {
         log,
@@ -125,9 +127,7 @@ pub fn rebuild_offline(
     let mut shadow = build.shadow()?;
     shadow.catch_up(None, &mut Told(progress))?;
     let serving = directory.serving(view.name());
-    let old = serving
-        .as_ref()
-        .map(|serving| directory.open_serving(serving, settings.cache_bytes));
+    let old = serving.as_ref().map(|serving| directory.open_serving(serving));
     let comparison = match (options.compare, &old, shadow.finish()?) {
         (true, Some(Ok(old)), Some(new)) => {
             Some(compare(old.rows(), new.rows()).map_err(|error| failed(error.to_string()))?)
@@ -189,10 +189,9 @@ fn compare(old: &RowStore, new: &RowStore) -> Result<Comparison, StoreError> {
             different.pop_last();
         }
     };
-    new.each_row(&mut |key, row| {
-        let row = row.as_ref().map_err(Clone::clone)?;
+    new.reader().each_row(&mut |key, row| {
         match old.row(key) {
-            Ok(Some(before)) if before == *row => comparison.same += 1,
+            Ok(Some(before)) if before == row => comparison.same += 1,
             Ok(None) => {
                 comparison.only_new += 1;
                 note(key, DifferenceKind::OnlyNew);
@@ -204,7 +203,7 @@ fn compare(old: &RowStore, new: &RowStore) -> Result<Comparison, StoreError> {
         }
         Ok(Scan::Go)
     })?;
-    old.each_row(&mut |key, _| {
+    old.reader().each_row(&mut |key, _| {
         if new.row(key)?.is_none() {
             comparison.only_old += 1;
             note(key, DifferenceKind::OnlyOld);

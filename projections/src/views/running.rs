@@ -4,7 +4,7 @@ use super::directory::{ViewStore, ViewsDir};
 use crate::failures::{DeadLetter, DeadLetterState, dead_letter};
 use crate::progress::{Progress, locked};
 use crate::space::Space;
-use crate::store::Letter;
+use crate::store::{Letter, Stores};
 use crate::{
     ProjectionKind, ProjectionSettings, ProjectionState, ProjectionStatus, QueryError, RebuildStatus, ViewDefinition,
 };
@@ -18,6 +18,7 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) settings: ProjectionSettings,
+    pub(crate) stores: Arc<Stores>,
     pub(crate) stopping: AtomicBool,
 }
 

@@ -56,7 +56,7 @@ impl<'a> Worker<'a> {
     fn new(view: &'a RunningView) -> Self {
         Self {
             view,
-            pace: Pace::new(view.shared.settings.batch_rows_max),
+            pace: Pace::default(),
             operations: Operations::new(view.name(), Some(view.definition.version())),
             decided: Vec::new(),
         }
@@ -128,13 +128,10 @@ impl<'a> Worker<'a> {
             );
             return Found::Nothing(Some(reason));
         }
-        let opened = view
-            .directory
-            .open_serving(&serving, view.shared.settings.cache_bytes)
-            .and_then(|store| {
-                let checkpoint = store.rows().checkpoint()?;
-                Ok((store, checkpoint))
-            });
+        let opened = view.directory.open_serving(&serving).and_then(|store| {
+            let checkpoint = store.rows().checkpoint()?;
+            Ok((store, checkpoint))
+        });
         let (store, checkpoint) = match opened {
             Ok((store, Some(checkpoint))) => (store, checkpoint),
             Ok((_, None)) => return Found::Nothing(Some("its store has no checkpoint".into())),

@@ -55,24 +55,36 @@ const BANNED: [(&str, &[&str]); 2] = [
     ("annals-commerce", &["tokio", "sled", "axum"]),
 ];
 
-/// Rust files, or directories ending in `/`, that may name the storage engine.
-const ENGINE_SOURCES: [&str; 5] = [
-    "event-store/src/sled/",
-    "projections/src/store/sled.rs",
-    "tests/src/damage.rs",
-    "tests/src/bin/log-driver/plain.rs",
-    "event-store/tests/support/damage.rs",
-];
+/// A storage engine and where it may be named.
+struct Engine {
+    /// The crate's name in manifests.
+    package: &'static str,
+    /// Its name in Rust.
+    name: &'static str,
+    /// Rust files, or directories ending in `/`.
+    sources: &'static [&'static str],
+    manifests: &'static [&'static str],
+}
 
-/// Manifests that may name the storage engine.
-const ENGINE_MANIFESTS: [&str; 4] = [
-    "Cargo.toml",
-    "event-store/Cargo.toml",
-    "projections/Cargo.toml",
-    "tests/Cargo.toml",
+const ENGINES: [Engine; 2] = [
+    Engine {
+        package: "sled",
+        name: "sled",
+        sources: &[
+            "event-store/src/sled/",
+            "tests/src/damage.rs",
+            "tests/src/bin/log-driver/plain.rs",
+            "event-store/tests/support/damage.rs",
+        ],
+        manifests: &["Cargo.toml", "event-store/Cargo.toml", "tests/Cargo.toml"],
+    },
+    Engine {
+        package: "lsm-tree",
+        name: "lsm_tree",
+        sources: &["projections/src/store/lsm.rs"],
+        manifests: &["Cargo.toml", "projections/Cargo.toml"],
+    },
 ];
-
-const ENGINE: &str = "sled";
 
 /// A crate depends only on the layers below it, and pure crates on no runtime, engine or server.
 pub fn import_directions(manifest: &TextFile) -> Vec<Finding> {
@@ -116,23 +128,27 @@ pub fn import_directions(manifest: &TextFile) -> Vec<Finding> {
 
 /// Only the manifests of the engine's homes depend on it.
 pub fn engine_in_manifest(manifest: &TextFile) -> Vec<Finding> {
-    if ENGINE_MANIFESTS.contains(&manifest.path.as_str()) {
-        return Vec::new();
-    }
     let dependencies = match Dependencies::read(manifest) {
         Ok(dependencies) => dependencies,
         Err(finding) => return vec![*finding],
     };
-    if !dependencies
-        .linked
-        .iter()
-        .chain(&dependencies.development)
-        .any(|name| name == ENGINE)
-    {
-        return Vec::new();
-    }
     let remedy = "go through the traits of `annals-core`";
-    vec![manifest.finding(line_of(manifest, ENGINE), "depends on the storage engine", remedy)]
+    ENGINES
+        .iter()
+        .filter(|engine| !engine.manifests.contains(&manifest.path.as_str()))
+        .filter(|engine| {
+            let mut named = dependencies.linked.iter().chain(&dependencies.development);
+            named.any(|name| name == engine.package)
+        })
+        .map(|engine| {
+            let line = line_of(manifest, engine.package);
+            manifest.finding(
+                line,
+                format!("depends on the storage engine `{}`", engine.package),
+                remedy,
+            )
+        })
+        .collect()
 }
 
 /// Only the engine's homes name it: as the root of a path, in `use` or in `extern crate`.
@@ -144,16 +160,21 @@ pub fn engine_in_source(file: &TextFile) -> Vec<Finding> {
             file.path == home
         }
     };
-    if ENGINE_SOURCES.into_iter().any(at_home) {
-        return Vec::new();
-    }
+    let foreign: Vec<_> = ENGINES
+        .iter()
+        .filter(|engine| !engine.sources.iter().any(|home| at_home(home)))
+        .collect();
     let tokens = match Tokens::read(file) {
         Ok(tokens) => tokens,
         Err(finding) => return vec![*finding],
     };
     let remedy = "go through the traits of `annals-core`; for a module of this name write `crate::` before it";
+    let named = |index: &usize| {
+        let text = &tokens.list[*index].text;
+        foreign.iter().any(|engine| *text == engine.name) && names_crate(&tokens, *index)
+    };
     (0..tokens.list.len())
-        .filter(|index| tokens.list[*index].text == ENGINE && names_crate(&tokens, *index))
+        .filter(named)
         .map(|index| file.finding(tokens.list[index].line, "names the storage engine", remedy))
         .collect()
 }
@@ -167,18 +188,18 @@ fn names_crate(tokens: &Tokens, index: usize) -> bool {
     }
     let is_crate = match before {
         "::" => !continues_name(tokens.text(index.checked_sub(2))),
-        "{" | "," => !tokens.list[index].continues_path && !has_own_module(tokens),
-        _ => !has_own_module(tokens),
+        "{" | "," => !tokens.list[index].continues_path && !has_own_module(tokens, &tokens.list[index].text),
+        _ => !has_own_module(tokens, &tokens.list[index].text),
     };
     after == "::" && is_crate
 }
 
 /// Whether the file declares a module of the engine's name, which a path without `::` before it then means.
-fn has_own_module(tokens: &Tokens) -> bool {
+fn has_own_module(tokens: &Tokens, engine: &str) -> bool {
     tokens
         .list
         .windows(2)
-        .any(|pair| pair[0].text == "mod" && pair[1].text == ENGINE)
+        .any(|pair| pair[0].text == "mod" && pair[1].text == engine)
 }
 
 /// Whether a `::` after this token continues its path; otherwise the `::` begins one.
@@ -248,6 +269,10 @@ mod tests {
         assert_eq!(engine_in_manifest(&file)[0].line, 6);
         file.path = "event-store/Cargo.toml".to_owned();
         assert!(engine_in_manifest(&file).is_empty());
+        let mut file = manifest("annals-event-store", "[dependencies]\nlsm-tree.workspace = true\n");
+        assert_eq!(engine_in_manifest(&file)[0].line, 6, "each engine has its own homes");
+        file.path = "projections/Cargo.toml".to_owned();
+        assert!(engine_in_manifest(&file).is_empty());
     }
 
     #[test]
@@ -266,6 +291,8 @@ mod tests {
             assert_eq!(found("api/src/lib.rs", text), 1, "{text}");
             assert_eq!(found("event-store/src/sled/mod.rs", text), 0, "{text}");
         }
+        assert_eq!(found("projections/src/store/rows.rs", "use lsm_tree::Tree;"), 1);
+        assert_eq!(found("projections/src/store/lsm.rs", "use lsm_tree::Tree;"), 0);
         let module = "use crate::sled::Log; use crate::{memory, sled::Log}; fn a(sled: u8) { b(sled, \"sled::\") }";
         assert_eq!(found("event-store/src/log.rs", module), 0);
         assert_eq!(found("event-store/src/lib.rs", "mod sled; pub use sled::Log;"), 0);
