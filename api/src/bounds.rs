@@ -32,6 +32,8 @@ pub struct ApiBounds {
     pub answer_bytes_max: usize,
     /// Requests of many lines (`POST /v1/commands`), each of which holds up to 2 MiB of them.
     pub bulk_requests_max: usize,
+    /// Requests for blocks of the log that wait for further events (`wait=`), each of which takes a thread meanwhile.
+    pub followers_max: usize,
 }
 
 impl Default for ApiBounds {
@@ -40,6 +42,7 @@ impl Default for ApiBounds {
             body_bytes_max: 32 << 20,
             answer_bytes_max: 64 << 20,
             bulk_requests_max: 32,
+            followers_max: 64,
         }
     }
 }
@@ -67,6 +70,7 @@ struct Rooms {
     answers: Arc<Semaphore>,
     answer_units_max: usize,
     bulks: Arc<Semaphore>,
+    followers: Arc<Semaphore>,
 }
 
 impl Bounds {
@@ -77,6 +81,7 @@ impl Bounds {
             answers: Arc::new(Semaphore::new(answer_units_max)),
             answer_units_max,
             bulks: Arc::new(Semaphore::new(bounds.bulk_requests_max)),
+            followers: Arc::new(Semaphore::new(bounds.followers_max)),
         }))
     }
 
@@ -101,6 +106,12 @@ impl Bounds {
         permit.map_err(|_| {
             overloaded("too many requests of many lines are under way: send commands one by one, or try again in 1 s")
         })
+    }
+
+    /// A place for one more who waits for further events.
+    pub(crate) fn follower(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let permit = Arc::clone(&self.0.followers).try_acquire_owned();
+        permit.map_err(|_| overloaded("too many requests wait for further events: ask without wait, or in 1 s"))
     }
 
     /// Room for an answer of at most about so many bytes, before it is made. Waits a while for it.

@@ -133,6 +133,13 @@ pub(crate) fn log_problem(error: &LogError) -> Problem {
             format!("the log is damaged at position {position}: stop the server and run `annals verify`"),
         )
         .with("position", position.to_string()),
+        LogError::Unreachable(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "log-unreachable",
+            "Log out of reach",
+            error.to_string(),
+        )
+        .retry_after(Duration::from_secs(1)),
         _ => Problem::internal(),
     }
 }

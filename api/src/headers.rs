@@ -20,6 +20,10 @@ pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 pub(crate) const POSITION: HeaderName = HeaderName::from_static("annals-position");
 pub(crate) const EPOCH: HeaderName = HeaderName::from_static("annals-epoch");
 pub(crate) const LAG: HeaderName = HeaderName::from_static("annals-lag");
+/// Where the log ends, beside how far an answer reaches.
+pub(crate) const HEAD: HeaderName = HeaderName::from_static("annals-head");
+/// Whole seconds since a query node last heard of the log that it follows.
+pub(crate) const LOG_AGE: HeaderName = HeaderName::from_static("annals-log-age");
 pub(crate) const DUPLICATE: HeaderName = HeaderName::from_static("annals-duplicate");
 
 /// What a write says in its headers.

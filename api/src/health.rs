@@ -2,13 +2,14 @@
 
 use crate::answer::JSON;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::state::{LogContact, Shared};
 use annals_projections::{ProjectionKind, ProjectionState, Projections};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
+use serde_json::{Value, json};
 
 pub(crate) async fn healthz() -> Response {
     fine("{\"status\":\"ok\"}")
@@ -39,13 +40,30 @@ pub(crate) async fn query_readyz(State(shared): State<Shared>) -> Result<Respons
         .filter(|status| matches!(status.state, ProjectionState::Starting | ProjectionState::Stopped))
         .map(|status| format!("{} ({})", status.name, status.state.as_str()))
         .collect();
+    let contact = shared.api.log_contact.as_ref().map(|contact| contact());
     if waiting.is_empty() {
-        return Ok(fine("{\"status\":\"ready\"}"));
+        return Ok(match &contact {
+            // Rows that are old are still served: how old they are stands beside them.
+            Some(contact) => answer(json!({ "status": "ready", "log": contact_json(contact) }).to_string()),
+            None => fine("{\"status\":\"ready\"}"),
+        });
     }
-    Err(not_ready(format!(
-        "not running: {}; see GET /v1/projections",
-        waiting.join(", ")
-    )))
+    let detail = format!("not running: {}; see GET /v1/projections", waiting.join(", "));
+    let problem = not_ready(detail);
+    Err(match &contact {
+        Some(contact) => problem.with("log", contact_json(contact)),
+        None => problem,
+    })
+}
+
+/// What a query node knows of the log that it follows, as JSON.
+pub(crate) fn contact_json(contact: &LogContact) -> Value {
+    let age = (contact.age.as_secs_f64() * 1e3).round() / 1e3;
+    let mut shown = json!({ "url": contact.url, "age_seconds": age });
+    if let Some(trouble) = &contact.trouble {
+        shown["trouble"] = json!(trouble);
+    }
+    shown
 }
 
 fn not_ready(detail: String) -> Problem {
@@ -53,7 +71,11 @@ fn not_ready(detail: String) -> Problem {
 }
 
 fn fine(body: &'static str) -> Response {
-    let mut response = Response::new(Body::from(body));
+    answer(body)
+}
+
+fn answer(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response
 }

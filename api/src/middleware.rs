@@ -1,9 +1,11 @@
 //! What every request goes through: bounds of its head, where it comes from, a span, and the form of every answer that is not a success.
 
-use crate::bounds::Bounds;
+use crate::closing::Closing;
+use crate::headers::LOG_AGE;
 use crate::metrics::Requests;
 use crate::origin;
 use crate::problem::Problem;
+use crate::state::Shared;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -44,19 +46,23 @@ pub(crate) enum Side {
 #[derive(Clone)]
 pub struct Api {
     side: Side,
-    bounds: Bounds,
+    shared: Shared,
     router: Router,
     requests: Arc<Requests>,
 }
 
 impl Api {
-    pub(crate) fn new(side: Side, bounds: Bounds, router: Router, requests: Arc<Requests>) -> Self {
+    pub(crate) fn new(side: Side, shared: Shared, router: Router, requests: Arc<Requests>) -> Self {
         Self {
             side,
-            bounds,
+            shared,
             router,
             requests,
         }
+    }
+
+    pub(crate) fn closing(&self) -> &Closing {
+        &self.shared.closing
     }
 }
 
@@ -68,20 +74,24 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Api {
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let Self {
             side,
-            bounds,
+            shared,
             router,
             requests,
         } = self.clone();
         Box::pin(async move {
             let begun = requests.begin(side, request.method(), request.uri().path());
-            let response = answer(side, &bounds, request.map(Body::new), router).await;
+            let mut response = answer(side, &shared, request.map(Body::new), router).await;
+            if let Some(contact) = &shared.api.log_contact {
+                let age = HeaderValue::from(contact().age.as_secs());
+                response.headers_mut().insert(LOG_AGE, age);
+            }
             requests.end(side, &begun, response.status());
             Ok(response)
         })
     }
 }
 
-async fn answer(side: Side, bounds: &Bounds, request: Request, mut router: Router) -> Response {
+async fn answer(side: Side, shared: &Shared, request: Request, mut router: Router) -> Response {
     let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
     let uri = request.uri().clone();
     let span = tracing::debug_span!("request", request = number, method = %request.method(), path = uri.path());
@@ -103,7 +113,8 @@ async fn answer(side: Side, bounds: &Bounds, request: Request, mut router: Route
         response
     });
     if !response.status().is_client_error() && !response.status().is_server_error() {
-        return bounds
+        return shared
+            .bounds
             .hold(response)
             .unwrap_or_else(|problem| problem.into_answer(instance(uri.path())));
     }

@@ -73,7 +73,6 @@ fn finished(paths: Paths, side: Side, state: ApiState) -> Api {
     let later = |what| get(move || later(what));
     let requests = Arc::clone(&state.requests);
     let shared = Shared::new(state);
-    let bounds = shared.bounds.clone();
     let inner = paths
         .route("/healthz", get(health::healthz))
         .route("/metrics", get(metrics::metrics))
@@ -83,6 +82,6 @@ fn finished(paths: Paths, side: Side, state: ApiState) -> Api {
         .fallback(|| async { StatusCode::NOT_FOUND })
         // Bodies are bounded where they are read, so that what is said about it is a problem like any other.
         .layer(DefaultBodyLimit::disable())
-        .with_state(shared);
-    Api::new(side, bounds, inner, requests)
+        .with_state(shared.clone());
+    Api::new(side, shared, inner, requests)
 }

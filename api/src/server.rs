@@ -110,6 +110,7 @@ pub async fn serve_within(
         }
     };
     drop(listener);
+    api.closing().begin();
     phase.send_replace(Phase::Draining);
     let all = connections.acquire_many(limits.connections_max);
     if tokio::time::timeout(limits.drain_time_max, all).await.is_err() {

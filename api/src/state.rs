@@ -2,6 +2,7 @@
 
 use crate::backup::Backups;
 use crate::bounds::{ApiBounds, Bounds};
+use crate::closing::Closing;
 use crate::metrics::Requests;
 use annals_commands::Commands;
 use annals_core::Appender;
@@ -9,12 +10,27 @@ use annals_event_store::LogMetrics;
 use annals_projections::Projections;
 use axum::http::HeaderValue;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Says why the log takes no more appends until the server is restarted; `None` while it does.
 pub type LogFailure = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Says the numbers of the log for `/metrics`.
 pub type LogNumbers = Arc<dyn Fn() -> LogMetrics + Send + Sync>;
+
+/// What a query node knows of the log that it follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogContact {
+    /// URL of the command API that has the log.
+    pub url: String,
+    /// How long ago it last answered.
+    pub age: Duration,
+    /// Why it does not answer, or why its answers are of no use; `None` while all is well.
+    pub trouble: Option<String>,
+}
+
+/// Says what a query node knows of the log that it follows.
+pub type ContactNow = Arc<dyn Fn() -> LogContact + Send + Sync>;
 
 /// A backend as the two APIs see it.
 #[derive(Clone)]
@@ -29,6 +45,8 @@ pub struct ApiState {
     pub log_failure: Option<LogFailure>,
     /// Asked by `/metrics`.
     pub log_metrics: Option<LogNumbers>,
+    /// Of a query node: asked for every answer, which says how old it is.
+    pub log_contact: Option<ContactNow>,
     /// Counted by both APIs, shown by `/metrics` of either.
     pub(crate) requests: Arc<Requests>,
     /// Takes backups, if the log's engine can.
@@ -49,6 +67,7 @@ impl ApiState {
             log,
             log_failure: None,
             log_metrics: None,
+            log_contact: None,
             requests: Arc::default(),
             backups: None,
             domain: None,
@@ -66,6 +85,7 @@ pub(crate) struct Inner {
     /// The epoch never changes while a log is open, so its header is written once.
     pub(crate) epoch: HeaderValue,
     pub(crate) bounds: Bounds,
+    pub(crate) closing: Closing,
 }
 
 impl Shared {
@@ -73,6 +93,7 @@ impl Shared {
         let epoch = HeaderValue::try_from(api.log.epoch().to_string());
         Self(Arc::new(Inner {
             bounds: Bounds::new(&api.bounds),
+            closing: Closing::default(),
             api,
             // A uuid is a valid header value; an empty one would say that it is not.
             epoch: epoch.unwrap_or_else(|_| HeaderValue::from_static("")),

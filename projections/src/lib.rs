@@ -26,7 +26,7 @@ mod views;
 pub use definition::{ReactorDefinition, ViewDefinition};
 pub use error::{FoldError, ProjectionError, RebuildError, ResumeError};
 pub use failures::{DeadLetter, DeadLetterState, Operation, OperationError, Verb, What, operation_stream};
-pub use offline::{dump_rows, resume_reactor, statuses_offline};
+pub use offline::{dump_rows, furthest_read, resume_reactor, statuses_offline};
 pub use projections::{Projections, ViewHandle};
 pub use query::{IndexRange, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery, Order, QueryError, RowAnswer};
 pub use reactors::{DispatchError, DispatchRequest, Dispatcher};

@@ -39,6 +39,15 @@ pub fn statuses_offline(
     views.chain(reactors).collect()
 }
 
+/// The furthest that any of the views has read in this epoch, by their stores, which nobody may have open. Blocks.
+pub fn furthest_read(views: &[ViewDefinition], settings: &ProjectionSettings, epoch: Epoch) -> Position {
+    let read = views
+        .iter()
+        .filter_map(|view| view_checkpoint(settings, view).ok().flatten());
+    let in_epoch = read.filter(|(of, _)| *of == epoch).map(|(_, position)| position);
+    in_epoch.max().unwrap_or_default()
+}
+
 /// All rows of a view as they are stored, MessagePack by key, in the order of the keys: for comparing byte by byte.
 pub fn dump_rows(settings: &ProjectionSettings, view: &ViewDefinition) -> Result<Vec<(String, Vec<u8>)>, RebuildError> {
     let failed = |detail: String| RebuildError::Store {

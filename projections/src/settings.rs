@@ -15,6 +15,9 @@ pub struct ProjectionSettings {
     pub views_dir: PathBuf,
     /// Where reactors keep their outboxes. Not derived from the log: belongs into a backup.
     pub reactors_dir: PathBuf,
+    /// Whether a view that has read further than the log's end, in the log's epoch, waits for a person to decide instead of
+    /// being built anew. For a log that is another node's: there it means that the log lost events.
+    pub refuse_ahead: bool,
     /// Most events in one batch.
     pub batch_events_max: usize,
     /// Most rows that one batch of a serving view changes; batches grow with the lag up to this.
@@ -63,6 +66,7 @@ impl ProjectionSettings {
         Self {
             views_dir: views_dir.into(),
             reactors_dir: reactors_dir.into(),
+            refuse_ahead: false,
             batch_events_max: 16_384,
             batch_rows_max: 2_048,
             build_rows_max: 131_072,

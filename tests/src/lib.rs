@@ -10,6 +10,7 @@ pub mod fuzz;
 pub mod fuzz_seeds;
 pub mod http;
 pub mod namespace;
+pub mod node;
 pub mod olist;
 pub mod power_cut;
 pub mod process;

@@ -151,11 +151,11 @@ fn wait_banner(banner: &Receiver<String>, child: &mut Child) -> Result<(String, 
 
 /// What a server said on stderr: its last lines.
 #[derive(Debug, Clone, Default)]
-struct Said(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Said(Arc<Mutex<Vec<String>>>);
 
 impl Said {
     /// Reads until the end; sends the URLs of lines such as `  command API  http://127.0.0.1:8080`.
-    fn follow(&self, stderr: impl Read + Send + 'static, urls: Sender<String>) -> JoinHandle<()> {
+    pub(crate) fn follow(&self, stderr: impl Read + Send + 'static, urls: Sender<String>) -> JoinHandle<()> {
         let said = self.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -175,7 +175,7 @@ impl Said {
         })
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 }

@@ -19,6 +19,13 @@ pub(super) fn expose(text: &mut Exposition, api: &ApiState) {
         "Position of the last durable event.",
         log.head(),
     );
+    if let Some(contact) = &api.log_contact {
+        let contact = contact();
+        let help = "Seconds since this query node last heard of the log that it follows.";
+        text.gauge("annals_log_contact_age_seconds", help, contact.age.as_secs_f64());
+        let help = "1 while the log that this query node follows answers as it should.";
+        text.gauge("annals_log_contact", help, u8::from(contact.trouble.is_none()));
+    }
     if let Some(metrics) = &api.log_metrics {
         let metrics = metrics();
         appends(text, &metrics);

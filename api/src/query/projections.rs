@@ -2,6 +2,7 @@
 
 use super::read::{check, unknown_view};
 use crate::answer::{JSON, tag};
+use crate::health::contact_json;
 use crate::parameters::Parameters;
 use crate::path::PathParts;
 use crate::problem::Problem;
@@ -28,7 +29,11 @@ pub(crate) async fn projections(
         .map(annals_projections::Projections::statuses)
         .unwrap_or_default();
     let statuses: Vec<Value> = statuses.iter().map(shown).collect();
-    Ok(answer(StatusCode::OK, &json!({ "projections": statuses })))
+    let mut body = json!({ "projections": statuses });
+    if let Some(contact) = &shared.api.log_contact {
+        body["log"] = contact_json(&contact());
+    }
+    Ok(answer(StatusCode::OK, &body))
 }
 
 pub(crate) async fn begin_rebuild(

@@ -1,11 +1,13 @@
 //! What a server says when it is ready: where it listens, and lines to paste.
 
 use crate::backend::Backend;
+use crate::follow::About;
 use crate::node::Node;
 use annals_core::EventLog;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 
 /// Says it on stderr.
 pub(crate) fn say(backend: &Backend, node: &Node, command_url: &str, query_url: Option<&str>) {
@@ -24,6 +26,23 @@ pub(crate) fn say(backend: &Backend, node: &Node, command_url: &str, query_url: 
     text.push_str("To try:\n");
     for line in curl_lines(backend, command_url, query_url) {
         let _ = writeln!(text, "  {line}");
+    }
+    text.push_str("Ctrl-C stops it.\n");
+    // Nobody is left to be told when stderr is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Says on stderr what a query node follows and where it listens.
+pub(crate) fn say_query(backend: &Backend, log: &About, command_url: &str, dir: &Path, query_url: &str) {
+    let mut text = format!(
+        "annals {}: query node of the log {:?} of domain {:?} at {command_url}, views in {}\n  query API    {query_url}\n",
+        env!("CARGO_PKG_VERSION"),
+        log.name,
+        backend.name(),
+        dir.display(),
+    );
+    if let Some(view) = backend.views().first() {
+        let _ = writeln!(text, "To try:\n  curl '{query_url}/v1/views/{}?limit=3'", view.name());
     }
     text.push_str("Ctrl-C stops it.\n");
     // Nobody is left to be told when stderr is closed.

@@ -5,10 +5,38 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::time::Duration;
 use ureq::Agent;
-use ureq::http::Response;
+use ureq::http::{HeaderMap, Response};
 
 /// Longest answer that is read at once, bytes.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// An answer of any status.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    /// A header's value as a text; empty if it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Whether it is the problem of this name.
+    pub(crate) fn is_problem(&self, name: &str) -> bool {
+        let problem = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        problem["type"] == format!("urn:annals:problem:{name}").as_str()
+    }
+
+    /// What went wrong, as the server says it.
+    pub(crate) fn problem(&self) -> String {
+        let said = serde_json::from_slice::<Value>(&self.body).ok();
+        let detail = said.as_ref().and_then(problem_detail);
+        format!("{}: {}", self.status, detail.as_deref().unwrap_or("no reason given"))
+    }
+}
 
 /// A server at one URL.
 #[derive(Debug, Clone)]
@@ -49,9 +77,15 @@ impl Server {
         parse(&self.url, path, &body(response)?)
     }
 
-    /// The bytes at a path.
-    pub(crate) fn bytes(&self, path: &str) -> Result<Vec<u8>> {
-        body(self.get(path, "*/*")?)
+    /// Whatever is answered at a path within a time, whatever its status.
+    pub(crate) fn ask(&self, path: &str, time_max: Duration) -> Result<Reply> {
+        let request = self.agent.get(format!("{}{path}", self.url));
+        let answer = request.config().timeout_global(Some(time_max)).build().call();
+        let response = answer.with_context(|| format!("no answer from {}: is the server running?", self.url))?;
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let body = body(response)?;
+        Ok(Reply { status, headers, body })
     }
 
     /// Posts without a body; the answer's JSON, null if it has none.

@@ -1,11 +1,11 @@
 //! The log of a running server as an [`EventLog`]: blocks over HTTP, each checked before it is used. Reads only.
 
+use crate::follow::{About, FetchError, about, blocks};
 use crate::http::{Server, path_part, position};
 use annals_core::{
     Block, Direction, Epoch, EventId, EventLog, LogError, Position, Record, StreamHead, StreamId, Version,
 };
-use annals_event_store::decode_frame;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::sync::Mutex;
@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 const POLL: Duration = Duration::from_millis(250);
 /// Versions of a stream that are asked for at once.
 const STREAM_PAGE: usize = 1_000;
+/// How long such a page may take.
+const PAGE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes of records that are asked for at once.
+const FETCH_BYTES: usize = 1 << 20;
 
 /// The log behind a command API.
 pub(crate) struct RemoteLog {
@@ -32,25 +36,30 @@ impl RemoteLog {
     /// Connects to the command API at this URL.
     pub(crate) fn connect(url: &str) -> Result<Self> {
         let server = Server::at(url)?;
-        let about = server.json("/v1/log")?;
-        let text = |field: &str| about.get(field).and_then(Value::as_str).map(str::to_owned);
-        let no_log =
-            || format!("{url} does not serve a log: name the URL of a command API, such as http://127.0.0.1:8080");
-        let epoch = text("epoch").with_context(no_log)?;
-        let epoch = uuid::Uuid::parse_str(&epoch).with_context(no_log)?;
-        Ok(Self {
-            name: text("name").with_context(no_log)?,
-            domain: text("domain"),
-            epoch: Epoch::from_bytes(epoch.into_bytes()),
-            head: AtomicU64::new(position(&about, "head").with_context(no_log)?),
+        let about = about(&server)?;
+        Ok(Self::of(server, &about))
+    }
+
+    /// The log that a server told of.
+    pub(crate) fn of(server: Server, about: &About) -> Self {
+        Self {
             server,
+            name: about.name.clone(),
+            domain: about.domain.clone(),
+            epoch: about.epoch,
+            head: AtomicU64::new(about.head.get()),
             last: Mutex::new(None),
-        })
+        }
     }
 
     /// The domain that wrote the log, if the server says so.
     pub(crate) fn domain(&self) -> Option<&str> {
         self.domain.as_deref()
+    }
+
+    /// Takes it as known that the log reaches to this position.
+    pub(crate) fn reach(&self, head: Position) {
+        self.head.fetch_max(head.get(), Ordering::Relaxed);
     }
 
     fn refresh(&self) -> Result<Position, LogError> {
@@ -62,30 +71,14 @@ impl RemoteLog {
 
     /// The blocks that the server sends after a position, checked.
     fn fetch(&self, after: Position) -> Result<Vec<Block>, LogError> {
-        let bytes = self
-            .server
-            .bytes(&format!("/v1/log/blocks?after={after}"))
-            .map_err(storage)?;
-        let (mut rest, mut blocks, mut next) = (&bytes[..], Vec::new(), after.next());
-        while !rest.is_empty() {
-            let damaged = |detail: String| LogError::Damaged { position: next, detail };
-            let (meta, block, used) = decode_frame(rest).map_err(|error| damaged(error.to_string()))?;
-            if meta.epoch != self.epoch {
-                return Err(damaged(format!("a block of another epoch, {}", meta.epoch)));
-            }
-            // The first block may begin earlier, because blocks are sent whole.
-            let follows = block.first() == next || (blocks.is_empty() && block.first() < next && block.last() >= next);
-            if !follows {
-                return Err(damaged(format!("the server's next block begins at {}", block.first())));
-            }
-            next = block.last().next();
-            blocks.push(block);
-            rest = &rest[used..];
+        match blocks(&self.server, self.epoch, after, FETCH_BYTES, Duration::ZERO) {
+            Ok(fetched) => Ok(fetched.blocks),
+            Err(FetchError::Unreachable(why)) => Err(LogError::Unreachable(why)),
+            Err(error) => Err(LogError::Damaged {
+                position: after.next(),
+                detail: error.to_string(),
+            }),
         }
-        if let Some(first) = blocks.first_mut() {
-            *first = first.clip(after, first.last())?;
-        }
-        Ok(blocks)
     }
 
     fn one(&self, position: Position) -> Result<Option<Record>, LogError> {
@@ -108,7 +101,15 @@ impl RemoteLog {
             Direction::Backward => "backward",
         };
         let path = format!("/v1/streams/{stream}?from_version={from}&limit={limit}&direction={direction}");
-        let events = self.server.json(&path).map_err(storage)?;
+        let unreachable = |error: anyhow::Error| LogError::Unreachable(format!("{error:#}"));
+        let reply = self.server.ask(&path, PAGE_TIME_MAX).map_err(unreachable)?;
+        match reply.status {
+            200 => {}
+            404 if reply.is_problem("unknown-stream") => return Ok(Vec::new()),
+            500.. => return Err(LogError::Unreachable(reply.problem())),
+            _ => return Err(storage(reply.problem())),
+        }
+        let events: Value = serde_json::from_slice(&reply.body).map_err(storage)?;
         let events = events.as_array().map(Vec::as_slice).unwrap_or_default();
         Ok(events.iter().filter_map(|event| position(event, "position")).collect())
     }

@@ -70,7 +70,7 @@ impl Listeners {
     }
 }
 
-async fn bind(address: SocketAddr, option: &str) -> Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr, option: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
             "port {} is in use: stop what listens there, or choose another with {option} {}:0 (0 takes a free port)",
@@ -154,7 +154,7 @@ fn state(node: &Node) -> ApiState {
     state
 }
 
-fn spawn(listener: TcpListener, api: Api, stopped: &watch::Receiver<bool>) -> JoinHandle<io::Result<()>> {
+pub(crate) fn spawn(listener: TcpListener, api: Api, stopped: &watch::Receiver<bool>) -> JoinHandle<io::Result<()>> {
     let mut stopped = stopped.clone();
     let stop = async move {
         // A sender that is gone means the same as its word.
@@ -195,7 +195,7 @@ async fn failure(log: &SledLog) -> String {
 }
 
 /// Resolves when a server ends by itself, which none should.
-async fn first_ended(servers: &mut [JoinHandle<io::Result<()>>]) -> String {
+pub(crate) async fn first_ended(servers: &mut [JoinHandle<io::Result<()>>]) -> String {
     let (ended, ..) = futures_util::future::select_all(servers.iter_mut()).await;
     match ended.map_err(io::Error::from).flatten() {
         Ok(()) => "a server ended by itself".to_owned(),
@@ -204,13 +204,13 @@ async fn first_ended(servers: &mut [JoinHandle<io::Result<()>>]) -> String {
 }
 
 /// SIGINT and SIGTERM.
-struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -218,7 +218,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

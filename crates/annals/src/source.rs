@@ -1,6 +1,7 @@
 //! Which log a verb reads: a data directory, or a running server's. Says what to do when a server holds the directory.
 
 use crate::backend::Backend;
+use crate::query_dir::QueryDir;
 use crate::remote_log::RemoteLog;
 use annals_core::EventLog;
 use annals_event_store::{BackupLog, DataDir, DataDirError, LogSettings, OpenOptions, SledLog};
@@ -71,6 +72,13 @@ impl LogArgs {
 impl Source {
     /// The log of a data directory, which is held as long as this lives.
     pub(crate) fn local(path: &Path) -> Result<Self> {
+        if QueryDir::is_at(path) {
+            bail!(
+                "{} is the directory of a query node and has no log: ask its query API with --url where the verb has it, \
+                 or name the log that it follows",
+                path.display()
+            );
+        }
         let dir = DataDir::open(path, OpenOptions::default())?;
         let settings = LogSettings {
             // Who only reads leaves the volumes as they are.

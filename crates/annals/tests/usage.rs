@@ -85,8 +85,26 @@ fn wrong_usage_exits_2_and_says_what_is_wrong() {
         ("rebuild orders --all", "cannot be used with"),
         ("load", "FILE"),
         ("load missing.ndjson", "missing.ndjson"),
-        ("serve --role query", "cannot be run yet"),
-        ("serve --log http://127.0.0.1:1", "cannot be run yet"),
+        ("serve --role query", "name it with --log http://127.0.0.1:8080"),
+        ("serve --role query --log shop", "--log shop is no URL"),
+        ("serve --log http://127.0.0.1:1", "add --role query, or leave --log out"),
+        ("serve --role command --log http://127.0.0.1:1", "add --role query"),
+        (
+            "serve --role query --log http://127.0.0.1:1 --query-addr 127.0.0.1:0",
+            "is the server running?",
+        ),
+        (
+            "serve --role query --log http://127.0.0.1:1 --command-addr 127.0.0.1:0",
+            "a query node has no command API; leave it out",
+        ),
+        (
+            "serve --role query --log http://127.0.0.1:1 --name shop",
+            "the log is another node's",
+        ),
+        (
+            "serve --role command --query-addr 127.0.0.1:0",
+            "a command node has no query API",
+        ),
         ("serve --command-addr 0.0.0.0:0", "use an address of this machine"),
         ("serve --query-addr 192.0.2.1:0", "use an address of this machine"),
         ("serve --config missing.toml", "missing.toml"),

@@ -4,12 +4,12 @@
 use super::directory::ViewStore;
 use super::fold::{Batch, Gate, Limits, Stop, ViewFold};
 use super::running::RunningView;
-use crate::ProjectionState;
 use crate::failures::{Decided, Letters, Operations, Verb, letter};
 use crate::pace::Pace;
 use crate::progress::locked;
 use crate::store::{Checkpoint, Letter, count_rows};
-use annals_core::{FailurePolicy, KEY_LEN_MAX, Position};
+use crate::{FoldError, ProjectionState};
+use annals_core::{FailurePolicy, KEY_LEN_MAX, LogError, Position};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ pub(super) enum Ended {
     Damaged(String),
     /// Log or store failed: only another store or a restart helps.
     Stopped(String),
+    /// The log is elsewhere and out of reach: it is tried again.
+    OutOfReach,
     /// An event failed too often, or too much is parked: a person may say what to do. With the letter, if it is an event.
     Failed(String, Option<Box<Letter>>),
 }
@@ -82,8 +84,10 @@ impl<'a> Follow<'a> {
             self.heed(decided);
         }
         loop {
-            if let Err(ended) = self.step() {
-                return ended;
+            match self.step() {
+                Ok(()) => {}
+                Err(Ended::OutOfReach) => std::thread::sleep(WAIT),
+                Err(ended) => return ended,
             }
         }
     }
@@ -164,6 +168,8 @@ impl<'a> Follow<'a> {
             let after = self.checkpoint.position;
             let unread = &mut |recorded| view.progress.unread(recorded);
             match self.fold.batch(self.store.rows(), after, limits, gate, unread) {
+                // A log that is elsewhere may be out of reach for now: nothing is written for that.
+                Ok(batch) if batch.position == after => break,
                 Ok(batch) => {
                     self.write(batch)?;
                     break;
@@ -206,7 +212,11 @@ impl<'a> Follow<'a> {
         }
         if batch.decided {
             // Before the position is told: who waits for it finds the decision heeded.
-            self.read_operations()?;
+            match self.read_operations() {
+                // Nothing further is folded until it was read.
+                Ok(()) | Err(Ended::OutOfReach) => {}
+                Err(ended) => return Err(ended),
+            }
             while let Some(key) = self.letters.due(Instant::now()) {
                 self.refold(&key)?;
             }
@@ -312,8 +322,17 @@ impl<'a> Follow<'a> {
     }
 
     fn read_operations(&mut self) -> Result<(), Ended> {
-        let news = self.operations.read(&*self.view.shared.log);
-        for decided in news.map_err(|error| Ended::Stopped(error.to_string()))? {
+        let news = self
+            .operations
+            .read(&*self.view.shared.log)
+            .map_err(|error| match error {
+                LogError::Unreachable(_) => {
+                    self.view.decide();
+                    Ended::OutOfReach
+                }
+                error => Ended::Stopped(error.to_string()),
+            });
+        for decided in news? {
             self.heed(&decided);
         }
         Ok(())
@@ -348,7 +367,10 @@ impl<'a> Follow<'a> {
             view.progress.look_ahead();
             std::thread::sleep(WAIT);
             view.take_decided();
-            self.read_operations()?;
+            match self.read_operations() {
+                Ok(()) | Err(Ended::OutOfReach) => {}
+                Err(ended) => return Err(ended),
+            }
         }
         view.progress.enter(ProjectionState::Running, None);
         Ok(())
@@ -358,6 +380,7 @@ impl<'a> Follow<'a> {
 fn ended(stop: Stop) -> Ended {
     match stop {
         Stop::Damaged(detail) => Ended::Damaged(detail),
+        Stop::Other(FoldError::Log(LogError::Unreachable(_))) => Ended::OutOfReach,
         Stop::Event { error, .. } | Stop::Other(error) => Ended::Stopped(error.to_string()),
     }
 }

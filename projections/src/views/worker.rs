@@ -8,8 +8,8 @@ use crate::failures::{Decided, Operations, Verb};
 use crate::pace::Pace;
 use crate::progress::locked;
 use crate::store::{Checkpoint, Letter, STORE_FORMAT, StoreError};
-use crate::{ProjectionState, RebuildError};
-use annals_core::Position;
+use crate::{FoldError, ProjectionState, RebuildError};
+use annals_core::{LogError, Position};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -65,6 +65,8 @@ impl<'a> Worker<'a> {
     fn run(mut self, ready: Sender<()>) {
         let mut next = match self.read_operations() {
             Ok(_) => self.begin(),
+            // What was folded before is served; nothing is folded until the decisions were read.
+            Err(LogError::Unreachable(_)) => self.begin(),
             Err(error) => {
                 self.view.stop(&format!("{error}; restart the server"));
                 Next::Wait
@@ -107,9 +109,12 @@ impl<'a> Worker<'a> {
     }
 
     /// Reads decisions and keeps them for the store that is to heed them. Whether there is one to go on.
-    fn read_operations(&mut self) -> Result<bool, annals_core::LogError> {
+    fn read_operations(&mut self) -> Result<bool, LogError> {
         self.view.take_decided();
-        let news = self.operations.read(&*self.view.shared.log)?;
+        let news = self
+            .operations
+            .read(&*self.view.shared.log)
+            .inspect_err(|_| self.view.decide())?;
         let goes_on = news.iter().any(|decided| !matches!(decided.verb, Verb::Pause));
         self.decided.extend(news);
         Ok(goes_on)
@@ -150,10 +155,30 @@ impl<'a> Worker<'a> {
                 view.definition.version() + 1
             ));
         }
+        if let Some(refused) = self.ahead_of_another_node(&checkpoint) {
+            return Found::Refused(refused);
+        }
         view.serve(store);
         view.progress.advance(checkpoint.position, 0);
         view.progress.enter(ProjectionState::Running, None);
         Found::Store(checkpoint)
+    }
+
+    /// Events that this view has read and another node's log does not have are gone there, or it is another log: what
+    /// is to be done about it, a person decides.
+    fn ahead_of_another_node(&self, checkpoint: &Checkpoint) -> Option<String> {
+        let (view, head) = (self.view, self.view.shared.log.head());
+        let ahead = view.shared.settings.refuse_ahead && checkpoint.position > head;
+        ahead.then(|| {
+            format!(
+                "view {0} has read up to {1}, and the log that this node follows ends at {head} in the same epoch {2}: \
+                 the log lost events, or was put back by copying files; restore it with `annals restore`, which gives it \
+                 a new epoch, or accept it as it is with POST /v1/projections/{0}/rebuild",
+                view.name(),
+                checkpoint.position,
+                checkpoint.epoch
+            )
+        })
     }
 
     fn not_to_be_trusted(&self, checkpoint: &Checkpoint) -> Option<String> {
@@ -171,7 +196,8 @@ impl<'a> Worker<'a> {
                 log.epoch()
             ));
         }
-        (checkpoint.position > log.head()).then(|| {
+        let ahead = checkpoint.position > log.head() && !self.view.shared.settings.refuse_ahead;
+        ahead.then(|| {
             format!(
                 "it is at {}, ahead of the log's end at {}",
                 checkpoint.position,
@@ -196,6 +222,10 @@ impl<'a> Worker<'a> {
         match view.build_and_swap(None) {
             Ok(checkpoint) => Next::Follow(checkpoint),
             Err(RebuildError::Cancelled(_)) => Next::End,
+            Err(RebuildError::Fold(FoldError::Log(LogError::Unreachable(_)))) if !view.shared.stopping() => {
+                std::thread::sleep(WAIT);
+                Next::Build
+            }
             Err(error) => {
                 let failing = locked(&view.stopped_at).is_some();
                 view.stop(&if failing {
@@ -232,6 +262,11 @@ impl<'a> Worker<'a> {
             Ended::Damaged(detail) => self.repair(&detail),
             Ended::Stopped(error) => {
                 view.stop(&format!("{error}; restart the server"));
+                Next::Wait
+            }
+            // Whoever follows waits for the log by himself.
+            Ended::OutOfReach => {
+                view.stop("the log is out of reach; restart the server");
                 Next::Wait
             }
             Ended::Failed(error, letter) => {

@@ -1,12 +1,14 @@
-//! `annals serve`: command API, workers and query API of one data directory.
+//! `annals serve`: command API, workers and query API of one data directory, or a part of them.
 
 use super::{runtime, tracing_to_stderr};
 use crate::backend::Backend;
 use crate::cli::verdict::{Outcome, Verdict};
 use crate::config::Config;
 use crate::node::{CommandLimits, Store};
+use crate::query_dir::QueryDir;
+use crate::query_node::QueryNode;
 use crate::server::{Addresses, Listeners, Role, serve};
-use crate::source::{DEFAULT_DATA, Instead};
+use crate::source::{DEFAULT_DATA, Instead, is_url};
 use annals_event_store::LogSettings;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -17,6 +19,10 @@ const HELP: &str = "\
 Servers listen on loopback only until there is authentication. Port 0 takes a free port; the
 addresses are printed to stderr. Ctrl-C or SIGTERM lets requests and workers finish; a
 second one exits at once.
+
+A query node (--role query) has views of its own in a directory of its own, and follows the log
+of a command node over HTTP. While that is away it goes on serving, and every answer says how
+old it is: Annals-Lag, events behind as of the last contact, and Annals-Log-Age, seconds since.
 
 annals.toml, every key may be left out, options win over it:
   data = \"./annals-data\"
@@ -38,7 +44,9 @@ annals.toml, every key may be left out, options win over it:
 Examples:
   annals serve
   annals serve --data shop --name shop --command-addr 127.0.0.1:9000 --query-addr 127.0.0.1:9001
-  annals serve --config annals.toml";
+  annals serve --config annals.toml
+  annals serve --role command --data shop
+  annals serve --role query --log http://127.0.0.1:8080 --data shop-views";
 
 /// Serve the command API, the workers and the query API
 #[derive(Debug, clap::Args)]
@@ -68,18 +76,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "annals.toml")]
     config: Option<PathBuf>,
 
-    /// The log that a query node follows (not yet)
+    /// URL of the command API whose log a query node follows
     #[arg(long, value_name = "URL")]
     log: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum RoleArg {
     /// Command API, reactors, views and query API
     All,
     /// Command API and reactors
     Command,
-    /// Views and query API, following another node's log (not yet)
+    /// Views and query API, following another node's log (--log URL)
     Query,
 }
 
@@ -92,38 +100,84 @@ struct Plan {
     commands: CommandLimits,
 }
 
+/// What a query node needs.
+struct QueryPlan {
+    data: PathBuf,
+    url: String,
+    address: SocketAddr,
+}
+
 impl Args {
     pub(crate) fn run(&self, backend: &Backend) -> Outcome {
-        let plan = self.resolve()?;
-        tracing_to_stderr("warn");
-        let held = Store::hold(&plan.data, backend, plan.name.as_deref())
-            .map_err(|error| Instead::AnotherDirectory.of(error))?;
-        let runtime = runtime()?;
-        let served = runtime.block_on(async {
-            // A port in use is found out before a large log is opened.
-            let listeners = Listeners::bind(&plan.addresses, plan.role).await?;
-            serve(backend, held.open(plan.log)?.limited(plan.commands), listeners, None).await
-        });
-        // Whatever still waits for a disk that does not answer must not keep the process.
-        runtime.shutdown_background();
-        served?;
-        Ok(Verdict::Fine)
+        self.check()?;
+        let served = match &self.log {
+            Some(url) => serve_queries(backend, &self.query_plan(url)?),
+            None => serve_log(backend, self.plan()?),
+        };
+        served.map(|()| Verdict::Fine)
     }
 
-    fn resolve(&self) -> Result<Plan> {
-        let role = match (self.role, &self.log) {
-            (RoleArg::Query, _) | (_, Some(_)) => {
-                bail!("nodes that follow another node's log cannot be run yet: use --role all, without --log")
+    /// Options that do not go together, each with what to do instead.
+    fn check(&self) -> Result<()> {
+        match (self.role, &self.log) {
+            (RoleArg::Query, None) => {
+                bail!("a query node follows a command node's log: name it with --log http://127.0.0.1:8080")
             }
-            (RoleArg::All, None) => Role::All,
-            (RoleArg::Command, None) => Role::Command,
-        };
-        let config = self
-            .config
-            .as_deref()
-            .map(Config::read)
-            .transpose()?
-            .unwrap_or_default();
+            (RoleArg::Query, Some(log)) if !is_url(log) => bail!(
+                "--log {log} is no URL: a query node follows a running command API, as in --log http://127.0.0.1:8080"
+            ),
+            (RoleArg::All | RoleArg::Command, Some(_)) => bail!(
+                "--log is for query nodes: add --role query, or leave --log out to serve the log in the data directory"
+            ),
+            _ => {}
+        }
+        let misplaced = [
+            (
+                RoleArg::Query,
+                self.command_addr.is_some(),
+                "--command-addr: a query node has no command API",
+            ),
+            (
+                RoleArg::Query,
+                self.name.is_some(),
+                "--name: the log is another node's and has its name",
+            ),
+            (
+                RoleArg::Command,
+                self.query_addr.is_some(),
+                "--query-addr: a command node has no query API",
+            ),
+        ];
+        match misplaced.iter().find(|(role, given, _)| *role == self.role && *given) {
+            Some((.., said)) => bail!("{said}; leave it out"),
+            None => Ok(()),
+        }
+    }
+
+    fn config(&self) -> Result<Config> {
+        let config = self.config.as_deref().map(Config::read).transpose()?;
+        Ok(config.unwrap_or_default())
+    }
+
+    fn data(&self, config: &mut Config) -> PathBuf {
+        let data = self.data.clone().or(config.data.take());
+        data.unwrap_or_else(|| DEFAULT_DATA.into())
+    }
+
+    fn query_plan(&self, url: &str) -> Result<QueryPlan> {
+        let mut config = self.config()?;
+        let address = self.query_addr.or(config.query_addr);
+        let address = address.unwrap_or(Addresses::default().query);
+        annals_api::check_loopback(address)?;
+        Ok(QueryPlan {
+            data: self.data(&mut config),
+            url: url.to_owned(),
+            address,
+        })
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let mut config = self.config()?;
         let defaults = Addresses::default();
         let addresses = Addresses {
             command: self.command_addr.or(config.command_addr).unwrap_or(defaults.command),
@@ -133,12 +187,53 @@ impl Args {
             annals_api::check_loopback(address)?;
         }
         Ok(Plan {
-            data: self.data.clone().or(config.data).unwrap_or_else(|| DEFAULT_DATA.into()),
+            data: self.data(&mut config),
             name: self.name.clone().or(config.name),
-            role,
+            role: if self.role == RoleArg::Command {
+                Role::Command
+            } else {
+                Role::All
+            },
             addresses,
             log: config.log.settings()?,
             commands: config.commands.limits(),
         })
     }
+}
+
+/// The log of a data directory.
+fn serve_log(backend: &Backend, plan: Plan) -> Result<()> {
+    tracing_to_stderr("warn");
+    if QueryDir::is_at(&plan.data) {
+        bail!(
+            "data directory {0} is a query node's and has no log: name another one with --data, or start it with \
+             --role query --log URL",
+            plan.data.display()
+        );
+    }
+    let held =
+        Store::hold(&plan.data, backend, plan.name.as_deref()).map_err(|error| Instead::AnotherDirectory.of(error))?;
+    let runtime = runtime()?;
+    let served = runtime.block_on(async {
+        // A port in use is found out before a large log is opened.
+        let listeners = Listeners::bind(&plan.addresses, plan.role).await?;
+        serve(backend, held.open(plan.log)?.limited(plan.commands), listeners, None).await
+    });
+    // Whatever still waits for a disk that does not answer must not keep the process.
+    runtime.shutdown_background();
+    served
+}
+
+/// Views of another node's log.
+fn serve_queries(backend: &Backend, plan: &QueryPlan) -> Result<()> {
+    tracing_to_stderr("warn");
+    let dir = QueryDir::hold(&plan.data)?;
+    let runtime = runtime()?;
+    let served = runtime.block_on(async {
+        let node = QueryNode::prepare(backend, dir, &plan.url, plan.address).await?;
+        node.serve(backend).await
+    });
+    // Whoever still waits for the command node must not keep the process.
+    runtime.shutdown_background();
+    served
 }

@@ -55,6 +55,9 @@ pub enum LogError {
     /// The storage failed.
     #[error("the log could not be read: {0}")]
     Storage(String),
+    /// The log is elsewhere, and out of reach at present: nothing is wrong with it, and it may be asked again.
+    #[error("the log cannot be reached: {0}")]
+    Unreachable(String),
 }
 
 impl From<MalformedRecord> for LogError {
@@ -89,7 +92,8 @@ pub trait EventLog: Send + Sync + 'static {
     fn wait_beyond(&self, position: Position, timeout: Duration) -> Position;
 
     /// Blocks of records after `after`, in order, up to the durable head: as many as fit in about `bytes_max` bytes of
-    /// records, and at least one record if there is one. Empty at the head.
+    /// records, and at least one record if there is one. Empty at the head. Of a log that is elsewhere it may be empty
+    /// before the head as well, while that cannot be reached: it has waited a moment then, and may be asked again.
     fn read(&self, after: Position, bytes_max: usize) -> Result<Vec<Block>, LogError>;
 
     /// The record at a position; `None` beyond the head and for position zero.

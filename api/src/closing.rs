@@ -1,0 +1,25 @@
+//! Says to answers that would go on for ever that their server is being stopped.
+
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Whether the server is being stopped. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Closing(Arc<watch::Sender<bool>>);
+
+impl Default for Closing {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Closing {
+    /// From now on it is.
+    pub(crate) fn begin(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(crate) fn begun(&self) -> bool {
+        *self.0.borrow()
+    }
+}
