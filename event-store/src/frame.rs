@@ -1,18 +1,29 @@
 //! A frame: one block as it is stored and sent. Self-describing, so that it can be found in a raw file.
 //!
 //! `docs/format.md` defines the header byte by byte. The checksum covers the header and the stored bytes.
+//!
+//! No frame looks like the beginning of one anywhere behind its own: payloads are strangers' bytes, and may hold a copy of a
+//! frame, or a made-up one. A frame that would is masked, so that what is found in a raw file was written as a frame.
 
 use annals_core::{Block, Epoch, Position};
 use bytes::Bytes;
+use memchr::memmem::Finder;
+use std::borrow::Cow;
+use std::sync::LazyLock;
 
 /// Length of a frame's header in bytes.
 pub const FRAME_HEADER_LEN: usize = 64;
 pub(crate) const MAGIC: [u8; 4] = *b"ANB\x01";
-const FORMAT: u8 = 1;
+/// Newest format that is read: that of a masked frame.
+const FORMAT: u8 = 2;
+/// Format of a frame that needs no mask.
+const FORMAT_PLAIN: u8 = 1;
 const COMPRESSION_NONE: u8 = 0;
 const COMPRESSION_LZ4: u8 = 1;
 /// Largest block that a reader takes, raw: one append of the largest size and its headers.
-const RAW_LEN_MAX: usize = 48 * 1024 * 1024;
+pub(crate) const RAW_LEN_MAX: usize = 48 * 1024 * 1024;
+/// Where the mask stands in the header.
+const MASK_AT: usize = 56;
 /// Where the checksum stands in the header.
 const CRC_AT: usize = 60;
 
@@ -82,20 +93,63 @@ pub(crate) fn encode_bytes(raw: &[u8], meta: &FrameMeta) -> Vec<u8> {
     };
     frame.truncate(FRAME_HEADER_LEN + len);
     write_header(&mut frame, meta, compression, raw.len());
+    mask_if_needed(&mut frame);
     frame
 }
 
-/// Makes a frame of bytes that stand uncompressed behind room for its header.
-pub(crate) fn seal_raw(frame: &mut [u8], meta: &FrameMeta) {
+/// Makes a frame of bytes that stand uncompressed behind room for its header; gives it and these bytes, which share their
+/// memory unless the frame had to be masked.
+pub(crate) fn seal_raw(mut frame: Vec<u8>, meta: &FrameMeta) -> (Bytes, Bytes) {
     let raw_len = frame.len().saturating_sub(FRAME_HEADER_LEN);
-    write_header(frame, meta, COMPRESSION_NONE, raw_len);
+    write_header(&mut frame, meta, COMPRESSION_NONE, raw_len);
+    if !needs_mask(&frame) {
+        let frame = Bytes::from(frame);
+        let raw = frame.slice(FRAME_HEADER_LEN..);
+        return (frame, raw);
+    }
+    let raw = Bytes::copy_from_slice(&frame[FRAME_HEADER_LEN..]);
+    mask_if_needed(&mut frame);
+    (frame.into(), raw)
+}
+
+/// Whether what looks like the beginning of a frame stands anywhere behind the frame's own.
+fn needs_mask(frame: &[u8]) -> bool {
+    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&MAGIC));
+    FINDER.find(&frame[1..]).is_some()
+}
+
+/// Masks what is stored until nothing in the frame looks like the beginning of another. Each place spoils one of 2^32 masks,
+/// and nobody can know beforehand which one is taken: the checksum is that of bytes with times and ids in them.
+fn mask_if_needed(frame: &mut [u8]) {
+    let (mut mask, mut seed) = (0, crc_in(frame));
+    while needs_mask(frame) {
+        apply_mask(&mut frame[FRAME_HEADER_LEN..], mask);
+        seed = crc32c::crc32c(&seed.to_le_bytes()).max(1);
+        mask = seed;
+        apply_mask(&mut frame[FRAME_HEADER_LEN..], mask);
+        frame[4] = FORMAT;
+        frame[MASK_AT..CRC_AT].copy_from_slice(&mask.to_le_bytes());
+        write_checksum(frame);
+    }
+}
+
+fn apply_mask(stored: &mut [u8], mask: u32) {
+    let mask = mask.to_le_bytes();
+    for (at, byte) in stored.iter_mut().enumerate() {
+        *byte ^= mask[at % mask.len()];
+    }
+}
+
+fn write_checksum(frame: &mut [u8]) {
+    let crc = checksum(frame);
+    frame[CRC_AT..FRAME_HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Writes the header in front of what is stored; `frame` has at least the header's length.
 fn write_header(frame: &mut [u8], meta: &FrameMeta, compression: u8, raw_len: usize) {
     let len = frame.len() - FRAME_HEADER_LEN;
     frame[0..4].copy_from_slice(&MAGIC);
-    frame[4] = FORMAT;
+    frame[4] = FORMAT_PLAIN;
     frame[5] = compression;
     frame[8..24].copy_from_slice(meta.epoch.as_bytes());
     frame[24..32].copy_from_slice(&meta.boot.to_le_bytes());
@@ -105,8 +159,7 @@ fn write_header(frame: &mut [u8], meta: &FrameMeta, compression: u8, raw_len: us
     frame[46..48].copy_from_slice(&meta.parts.to_le_bytes());
     frame[48..52].copy_from_slice(&(raw_len as u32).to_le_bytes());
     frame[52..56].copy_from_slice(&(len as u32).to_le_bytes());
-    let crc = checksum(frame);
-    frame[CRC_AT..FRAME_HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
+    write_checksum(frame);
 }
 
 fn checksum(frame: &[u8]) -> u32 {
@@ -132,7 +185,7 @@ pub(crate) fn check_frame(bytes: &[u8]) -> Result<(FrameMeta, usize), FrameError
     if header[0..4] != MAGIC {
         return Err(FrameError::NotAFrame);
     }
-    if header[4] != FORMAT {
+    if !(FORMAT_PLAIN..=FORMAT).contains(&header[4]) {
         return Err(FrameError::Newer(header[4]));
     }
     let (raw_len, len) = (u32_at(header, 48) as usize, u32_at(header, 52) as usize);
@@ -150,6 +203,10 @@ pub(crate) fn check_frame(bytes: &[u8]) -> Result<(FrameMeta, usize), FrameError
     Ok((meta_of(header), used))
 }
 
+fn crc_in(frame: &[u8]) -> u32 {
+    frame.first_chunk().map_or(0, crc_of)
+}
+
 /// The checksum that a frame's header names.
 pub(crate) fn crc_of(header: &[u8; FRAME_HEADER_LEN]) -> u32 {
     u32_at(header, CRC_AT)
@@ -159,11 +216,15 @@ pub(crate) fn crc_of(header: &[u8; FRAME_HEADER_LEN]) -> u32 {
 pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<(FrameMeta, Vec<u8>, usize), FrameError> {
     let (meta, used) = check_frame(bytes)?;
     let raw_len = bytes.first_chunk().map_or(0, |header| u32_at(header, 48) as usize);
-    let stored = &bytes[FRAME_HEADER_LEN..used];
+    let mut stored = Cow::Borrowed(&bytes[FRAME_HEADER_LEN..used]);
+    if bytes[4] != FORMAT_PLAIN {
+        let mask = bytes.first_chunk().map_or(0, |header| u32_at(header, MASK_AT));
+        apply_mask(stored.to_mut(), mask);
+    }
     let raw = match bytes[5] {
-        COMPRESSION_NONE if raw_len == stored.len() => stored.to_vec(),
+        COMPRESSION_NONE if raw_len == stored.len() => stored.into_owned(),
         COMPRESSION_LZ4 => {
-            lz4_flex::block::decompress(stored, raw_len).map_err(|_| FrameError::Malformed("does not decompress"))?
+            lz4_flex::block::decompress(&stored, raw_len).map_err(|_| FrameError::Malformed("does not decompress"))?
         }
         _ => return Err(FrameError::Malformed("unknown compression")),
     };
@@ -201,6 +262,22 @@ fn u64_at(bytes: &[u8; FRAME_HEADER_LEN], at: usize) -> u64 {
 /// Joins the parts of a record that is larger than a block.
 pub(crate) fn join(first: Position, parts: &[Vec<u8>]) -> Block {
     Block::new(first, 1, Bytes::from(parts.concat()))
+}
+
+/// An uncompressed frame of one record as it was written before there were masks.
+#[cfg(test)]
+pub(crate) fn encode_unmasked(raw: &[u8], first: Position) -> Vec<u8> {
+    let mut frame = [&[0; FRAME_HEADER_LEN], raw].concat();
+    let meta = FrameMeta {
+        epoch: Epoch::from_bytes([1; 16]),
+        boot: 1,
+        first,
+        count: 1,
+        part: 0,
+        parts: 1,
+    };
+    write_header(&mut frame, &meta, COMPRESSION_NONE, raw.len());
+    frame
 }
 
 #[cfg(test)]
@@ -242,5 +319,36 @@ mod tests {
             assert!(decode_frame(&altered).is_err(), "byte {at}");
             assert!(decode_frame(&bytes[..at]).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn no_frame_can_be_seen_in_a_frame_whatever_a_payload_holds() {
+        let (inner, meta) = frame();
+        // Text that does not compress around it, so that lz4 keeps it as it is.
+        let noise: Vec<u8> = (0..4_000u32)
+            .flat_map(|at| crc32c::crc32c(&at.to_le_bytes()).to_le_bytes())
+            .collect();
+        let mut record = [&noise[..], &inner, &noise[..777], &inner, &MAGIC].concat();
+        for round in 0..50 {
+            record.push(round);
+            let raw = record.clone();
+            for masked in [encode_bytes(&raw, &meta), seal(&raw, &meta)] {
+                assert!(!needs_mask(&masked), "round {round}");
+                assert_eq!(masked[4], FORMAT);
+                let (found, shown, used) = decode_bytes(&masked).unwrap();
+                assert_eq!((found, used), (meta, masked.len()));
+                assert!(shown == raw, "round {round}");
+                // The next payload spoils this mask, too.
+                let mask: [u8; 4] = *masked[MASK_AT..].first_chunk().unwrap();
+                let turned = mask.iter().cycle().skip(record.len() % 4);
+                record.extend(MAGIC.iter().zip(turned).map(|(byte, mask)| byte ^ mask));
+            }
+        }
+    }
+
+    fn seal(raw: &[u8], meta: &FrameMeta) -> Vec<u8> {
+        let (frame, shown) = seal_raw([&[0; FRAME_HEADER_LEN], raw].concat(), meta);
+        assert!(shown == raw, "readers get what was written");
+        frame.to_vec()
     }
 }

@@ -36,8 +36,8 @@ impl Group {
         self.count += 1;
     }
 
-    /// The frame, and the block in it; they share their memory.
-    pub(super) fn seal(mut self, epoch: Epoch, boot: u64) -> (Bytes, Block) {
+    /// The frame, and the block in it; they share their memory, unless a payload holds what looks like a frame.
+    pub(super) fn seal(self, epoch: Epoch, boot: u64) -> (Bytes, Block) {
         let meta = FrameMeta {
             epoch,
             boot,
@@ -46,9 +46,7 @@ impl Group {
             part: 0,
             parts: 1,
         };
-        seal_raw(&mut self.frame, &meta);
-        let frame = Bytes::from(self.frame);
-        let records = frame.slice(FRAME_HEADER_LEN..);
+        let (frame, records) = seal_raw(self.frame, &meta);
         (frame, Block::new(self.first, u64::from(self.count), records))
     }
 }
