@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 pub const DATA_FORMAT: u32 = 1;
 const IDENTITY_FILE: &str = "annals.json";
 const LOCK_FILE: &str = "lock";
-const LOG_DIR: &str = "log";
-const DEFAULT_NAME: &str = "annals";
+/// Where the log stands in a data directory.
+pub(crate) const LOG_DIR: &str = "log";
+/// Name of a log that was given none.
+pub(crate) const DEFAULT_NAME: &str = "annals";
 
 /// How a data directory is opened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -217,10 +219,27 @@ fn hold(path: &Path) -> Result<File, DataDirError> {
         .create(true)
         .open(&file_path)
         .map_err(io)?;
+    try_lock(path, &file)?;
+    file.set_len(0).map(|()| file).map_err(io)
+}
+
+/// Keeps others out of a directory without writing anything into it; `None` if nobody ever held it.
+pub(crate) fn hold_as_it_is(path: &Path) -> Result<Option<File>, DataDirError> {
+    match File::open(path.join(LOCK_FILE)) {
+        Ok(file) => try_lock(path, &file).map(|()| Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DataDirError::Io {
+            dir: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn try_lock(path: &Path, file: &File) -> Result<(), DataDirError> {
     match file.try_lock() {
-        Ok(()) => file.set_len(0).map(|()| file).map_err(io),
+        Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
-            let said = fs::read_to_string(&file_path).unwrap_or_default();
+            let said = fs::read_to_string(path.join(LOCK_FILE)).unwrap_or_default();
             let url = |line: Option<&str>| line.map(str::to_owned).filter(|url| url.starts_with("http"));
             let mut lines = said.lines();
             Err(DataDirError::InUse {
@@ -229,8 +248,17 @@ fn hold(path: &Path) -> Result<File, DataDirError> {
                 query: url(lines.next()),
             })
         }
-        Err(TryLockError::Error(source)) => Err(io(source)),
+        Err(TryLockError::Error(source)) => Err(DataDirError::Io {
+            dir: path.to_owned(),
+            source,
+        }),
     }
+}
+
+/// Name and domain of the log in a directory that is not opened; `None` if nothing says so.
+pub(crate) fn identity(path: &Path) -> Result<Option<(String, Option<String>)>, DataDirError> {
+    let identity = read_identity(path)?.filter(|identity| valid_name(&identity.name));
+    Ok(identity.map(|identity| (identity.name, identity.domain)))
 }
 
 fn read_identity(path: &Path) -> Result<Option<Identity>, DataDirError> {

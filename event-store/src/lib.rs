@@ -10,6 +10,7 @@ mod data_dir;
 mod event_ids;
 mod files;
 mod frame;
+mod fresh;
 mod head;
 mod memory;
 mod metrics;
@@ -22,6 +23,10 @@ pub use data_dir::{DATA_FORMAT, DataDir, DataDirError, OpenOptions};
 pub use frame::{FRAME_HEADER_LEN, FrameError, FrameMeta, decode_frame, encode_frame};
 pub use memory::MemoryLog;
 pub use metrics::{CacheMetrics, LogMetrics};
-pub use sled::{LogSettings, OpenError, SledLog, SledSnapshots, VerifyProblem, VerifyProgress, VerifyReport};
+pub use salvage::{Salvage, SalvageError, SalvageFound, SalvageSummary};
+pub use sled::{
+    LogSettings, OpenError, ProbeCommand, SledLog, SledSnapshots, VerifyProblem, VerifyProgress, VerifyReport,
+    examine_volume,
+};
 #[doc(hidden)]
 pub use sled::{alter_index, decode_index_block};

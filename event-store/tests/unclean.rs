@@ -8,7 +8,7 @@ mod damage;
 mod support;
 
 use annals_core::*;
-use annals_event_store::{DataDir, LogSettings, OpenError, OpenOptions, SledLog, decode_frame};
+use annals_event_store::{DataDir, LogSettings, OpenError, OpenOptions, Salvage, SledLog, decode_frame};
 use damage::alter;
 use std::collections::BTreeSet;
 use std::fs;
@@ -250,7 +250,9 @@ fn a_last_volume_that_cannot_be_rebuilt_is_named_with_the_remedy() {
         panic!("{error}")
     };
     assert_eq!(position.get(), hit);
-    assert!(error.to_string().contains("restore a backup"), "{error}");
+    for remedy in ["restore a backup", "`annals salvage`"] {
+        assert!(error.to_string().contains(remedy), "{error}");
+    }
     assert!(left.join(VOLUME).exists(), "what is there stays where it is");
 }
 
@@ -264,5 +266,48 @@ fn files_beside_a_database_are_refused() {
         panic!("it was opened")
     };
     let said = error.to_string();
-    assert!(said.contains("blobs") && said.contains("restore a backup"), "{said}");
+    for word in ["blobs", "restore a backup", "`annals salvage`"] {
+        assert!(said.contains(word), "{said}");
+    }
+}
+
+#[test]
+fn a_damaged_group_in_the_journal_in_front_of_acknowledged_ones_is_named_and_nothing_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, left) = (dir.path().join("live"), dir.path().join("left"));
+    let journaled = LogSettings {
+        store_bytes: 1 << 20,
+        journal_bytes: 1 << 20,
+        ..small()
+    };
+    let (log, _held) = open(&live, journaled);
+    for number in 1..=30 {
+        append(&log, "a/1", &[&format!("event {number}")]).unwrap();
+    }
+    copy_tree(&live, &left);
+    let journal = left.join("log/journal-0");
+    let mut bytes = fs::read(&journal).unwrap();
+    for at in blocks(&journal) {
+        let (_, block, used) = decode_frame(&bytes[at..]).unwrap();
+        if block.first().get() == 15 {
+            bytes[at + used - 2] ^= 1;
+        }
+    }
+    fs::write(&journal, bytes).unwrap();
+    // What is named stays as it is: the second time it is the same.
+    for _ in 0..2 {
+        let Err(error) = try_open(&left) else {
+            panic!("acknowledged events are gone, and it opened")
+        };
+        let said = error.to_string();
+        assert!(
+            matches!(error, OpenError::Damaged { position, .. } if position.get() == 15),
+            "{said}"
+        );
+        assert!(said.contains("journal") && said.contains("`annals salvage`"), "{said}");
+    }
+    let salvage = Salvage::of(&left, &mut |_, _| ()).unwrap();
+    let found = salvage.found();
+    assert_eq!((found.end.get(), found.behind), (14, 15));
+    assert_eq!(found.missing, [(Position::new(15), Position::new(15))]);
 }

@@ -2,7 +2,7 @@
 
 use crate::node::CommandLimits;
 use annals_core::APPEND_BYTES_MAX;
-use annals_event_store::LogSettings;
+use annals_event_store::{LogSettings, ProbeCommand};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -70,6 +70,18 @@ pub(crate) struct LogConfig {
     queue_appends_max: Option<usize>,
     queue_bytes_max: Option<usize>,
     sync_seconds_max: Option<u64>,
+    examine_seconds_max: Option<u64>,
+    examine_bytes_max: Option<u64>,
+}
+
+/// The settings of a log that is opened by this program: the defaults, and damaged volumes are opened by a process of their
+/// own.
+pub(crate) fn log_settings() -> LogSettings {
+    let program = std::env::current_exe().ok();
+    LogSettings {
+        probe: program.map(|program| ProbeCommand::new(program, ["examine-volume"])),
+        ..LogSettings::default()
+    }
 }
 
 impl Config {
@@ -87,19 +99,30 @@ impl LogConfig {
     /// The settings of the log: what is said here, else the defaults.
     /// A queue that one append does not fit into is an error: such a server could not be written to.
     pub(crate) fn settings(&self) -> Result<LogSettings> {
-        let mut settings = LogSettings::default();
+        let mut settings = log_settings();
         let Self {
             volume_bytes_max,
             reserve_bytes,
             queue_appends_max,
             queue_bytes_max,
             sync_seconds_max,
+            examine_seconds_max,
+            examine_bytes_max,
         } = *self;
         settings.volume_bytes_max = volume_bytes_max.unwrap_or(settings.volume_bytes_max);
         settings.reserve_bytes = reserve_bytes.unwrap_or(settings.reserve_bytes);
         settings.queue_appends_max = queue_appends_max.unwrap_or(settings.queue_appends_max);
         settings.queue_bytes_max = queue_bytes_max.unwrap_or(settings.queue_bytes_max);
         settings.sync_time_max = sync_seconds_max.map_or(settings.sync_time_max, Duration::from_secs);
+        if let Some(probe) = &mut settings.probe {
+            probe.time_max = examine_seconds_max.map_or(probe.time_max, Duration::from_secs);
+            probe.memory_max = examine_bytes_max.unwrap_or(probe.memory_max);
+        }
+        ensure!(
+            examine_seconds_max != Some(0) && examine_bytes_max != Some(0),
+            "[log] examine_seconds_max or examine_bytes_max = 0 would take every volume for damaged: set it to 1 or more, or \
+             leave it out"
+        );
         ensure!(
             !settings.sync_time_max.is_zero(),
             "[log] sync_seconds_max = 0 would give up every sync: set it to 1 or more, or leave it out"
@@ -146,6 +169,7 @@ mod tests {
         for (text, says) in [
             ("queue_appends_max = 0", "set it to 1 or more"),
             ("queue_bytes_max = 2097151", "set it to 2097152 or more"),
+            ("examine_seconds_max = 0", "set it to 1 or more"),
         ] {
             let error = settings(text).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");

@@ -1,6 +1,7 @@
 //! A node in this process: a data directory with its log open, and on it commands, views and reactors at work.
 
 use crate::backend::Backend;
+use crate::config::log_settings;
 use crate::dispatcher::CommandDispatcher;
 use crate::server::Role;
 use crate::source::check_domain;
@@ -40,7 +41,7 @@ impl Default for CommandLimits {
 impl Store {
     /// Opens or creates the data directory for the domain of `backend`.
     pub(crate) fn open(path: &Path, backend: &Backend) -> Result<Self> {
-        Self::hold(path, backend, None)?.open(LogSettings::default())
+        Self::hold(path, backend, None)?.open(log_settings())
     }
 
     /// Holds the data directory; the log is opened in a second step, so that what is quick to fail comes before it.

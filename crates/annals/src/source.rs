@@ -1,6 +1,7 @@
 //! Which log a verb reads: a data directory, or a running server's. Says what to do when a server holds the directory.
 
 use crate::backend::Backend;
+use crate::config::log_settings;
 use crate::query_dir::QueryDir;
 use crate::remote_log::RemoteLog;
 use annals_core::EventLog;
@@ -83,7 +84,7 @@ impl Source {
         let settings = LogSettings {
             // Who only reads leaves the volumes as they are.
             seal: false,
-            ..LogSettings::default()
+            ..log_settings()
         };
         let log = Arc::new(SledLog::open(&dir, settings)?);
         let domain = dir.domain().map(str::to_owned);

@@ -7,10 +7,12 @@ mod log;
 mod restore;
 mod write;
 
+pub(crate) use check::Checker;
 pub use file::BackupFile;
 pub use log::BackupLog;
 pub use write::BackupSource;
 
+use crate::fresh::FreshError;
 use annals_core::{Epoch, LogError, Position};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -107,6 +109,15 @@ pub enum BackupError {
     /// Writing failed.
     #[error("cannot write: {0}")]
     Io(#[from] io::Error),
+}
+
+impl From<FreshError> for BackupError {
+    fn from(error: FreshError) -> Self {
+        match error {
+            FreshError::Target { path, detail } => Self::Target { path, detail },
+            FreshError::Io(error) => Self::Io(error),
+        }
+    }
 }
 
 impl BackupError {

@@ -2,12 +2,13 @@
 
 use super::{BackupError, BackupFile, RestoreSummary};
 use crate::data_dir::{DataDir, OpenOptions};
-use crate::files::sync_dir;
+use crate::files::{parent, sync_dir};
+use crate::fresh;
 use crate::sled::{Origin, write_log};
 use annals_core::Position;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What is added to the name of a data directory while it is being restored.
 const UNFINISHED: &str = "restoring";
@@ -16,23 +17,10 @@ impl BackupFile {
     /// Checks all of the backup, then writes it as a new data directory. `target` must not exist or be empty. Until
     /// everything is written, checked and synced it stands beside, as `target.restoring`.
     pub fn restore(&self, target: &Path, progress: &mut dyn FnMut(Position)) -> Result<RestoreSummary, BackupError> {
-        check_target(target)?;
-        let backup = self.verify(progress)?;
-        let beside = beside(target)?;
-        if beside.exists() {
-            return Err(BackupError::Target {
-                path: beside,
-                detail: "is what a restore left that did not come to its end: delete it, then restore again".into(),
-            });
-        }
-        let restored = self.write(&beside, progress);
-        if restored.is_err() {
-            // What cannot be removed is named by the next restore.
-            let _ = fs::remove_dir_all(&beside);
-        }
-        let epoch = restored?;
-        fs::rename(&beside, target)?;
-        sync_dir(parent(target))?;
+        let (backup, epoch) = fresh::build(target, UNFINISHED, |beside| {
+            let backup = self.verify(progress)?;
+            Ok::<_, BackupError>((backup, self.write(beside, progress)?))
+        })?;
         Ok(RestoreSummary { backup, epoch })
     }
 
@@ -48,7 +36,12 @@ impl BackupFile {
             head: self.about.head,
             secret: self.secret,
         };
-        let epoch = write_log(&held.log_path(), &origin, &self.file, progress)?;
+        let mut number = 0;
+        let mut next = || {
+            number += 1;
+            self.file.block(number - 1)
+        };
+        let epoch = write_log(&held.log_path(), &origin, &mut next, progress)?;
         self.write_attached(&held.reactors_path())?;
         sync_dir(dir)?;
         Ok(epoch)
@@ -78,37 +71,5 @@ impl BackupFile {
             sync_dir(reactors)?;
         }
         Ok(())
-    }
-}
-
-fn parent(path: &Path) -> &Path {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new("."))
-}
-
-fn beside(target: &Path) -> Result<PathBuf, BackupError> {
-    let name = target.file_name().ok_or_else(|| BackupError::Target {
-        path: target.to_owned(),
-        detail: "has no name: write the data directory as a path that ends in one".into(),
-    })?;
-    let mut name = name.to_owned();
-    name.push(".");
-    name.push(UNFINISHED);
-    Ok(target.with_file_name(name))
-}
-
-fn check_target(target: &Path) -> Result<(), BackupError> {
-    let refused = |detail: &str| {
-        Err(BackupError::Target {
-            path: target.to_owned(),
-            detail: detail.into(),
-        })
-    };
-    match fs::read_dir(target).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => Ok(()),
-        Ok(false) => refused("is not empty: a backup is restored into a new directory only, name another one"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => refused("is a file: name a directory"),
-        Err(error) => Err(error.into()),
     }
 }

@@ -84,6 +84,8 @@ fn rank(epoch: Option<Epoch>, frame: &RawFrame) -> Rank {
 pub(crate) struct Choice {
     pub(crate) from: Position,
     pub(crate) frames: Vec<RawFrame>,
+    /// Whether its hands had written later blocks already for positions before it, or another one should stand there.
+    pub(crate) stale: bool,
 }
 
 impl Choice {
@@ -122,35 +124,64 @@ impl<'a> Chooser<'a> {
         Some(self.take(chosen))
     }
 
-    /// Skips a gap: moves on to the next position at which a block begins. False if there is none.
-    #[cfg(test)]
-    pub(crate) fn skip_gap(&mut self) -> bool {
+    /// The next block there is for positions from here on, behind a gap if need be; `None` at the end. Stale blocks count
+    /// here: whether they are to be believed shows what comes behind them.
+    pub(crate) fn any(&mut self) -> Option<Choice> {
+        loop {
+            if let Some(choice) = self.choose().or_else(|| self.fill()) {
+                return Some(choice);
+            }
+            if !self.skip_gap() {
+                return None;
+            }
+        }
+    }
+
+    /// Where nothing goes on, the latest of all blocks that hold the next position.
+    fn fill(&mut self) -> Option<Choice> {
+        let holds = self.before_next().iter().chain(self.set.starting_at(self.next, 0));
+        let holds = holds.filter(|frame| frame.meta.part == 0 && frame.last() >= self.next);
+        let whole = holds.filter_map(|frame| Some((self.rank(frame), self.set.parts(frame)?)));
+        let (_, frames) = whole.max_by_key(|(rank, _)| *rank)?;
+        let (from, stale) = (self.next, true);
+        let choice = Choice { from, frames, stale };
+        self.next = choice.last().next();
+        Some(choice)
+    }
+
+    /// Moves on to the next position at which a block begins. False if there is none.
+    fn skip_gap(&mut self) -> bool {
         let after = self.set.frames.partition_point(|frame| frame.meta.first <= self.next);
         let next = self.set.frames[after..]
             .iter()
-            .find(|frame| frame.meta.part == 0 && self.acceptable(frame).is_some());
-        match next {
-            Some(frame) => {
-                self.next = frame.meta.first;
-                self.lineage = None;
-                true
-            }
-            None => false,
+            .find(|frame| frame.meta.part == 0 && self.set.parts(frame).is_some());
+        if let Some(frame) = next {
+            self.next = frame.meta.first;
+            self.lineage = None;
         }
+        next.is_some()
     }
 
     /// A block of another lineage that began before the next position and holds it. Blocks of one lineage overlap only
     /// where one is stale.
     fn overlapping(&self) -> Option<Vec<RawFrame>> {
         let lineage = self.lineage?;
-        let from = Position::new(self.next.get().saturating_sub(COUNT_MAX));
-        let begin = self.set.frames.partition_point(|frame| frame.meta.first < from);
-        let before = self.set.frames[begin..]
-            .iter()
-            .take_while(|frame| frame.meta.first < self.next);
         let holds = |frame: &&RawFrame| frame.meta.part == 0 && frame.lineage != lineage && frame.last() >= self.next;
-        let best = before.filter(holds).max_by_key(|frame| rank(self.set.epoch, frame))?;
+        let best = self
+            .before_next()
+            .iter()
+            .filter(holds)
+            .max_by_key(|frame| rank(self.set.epoch, frame))?;
         self.acceptable(best)
+    }
+
+    /// Frames that begin before the next position, as far back as one can that holds it.
+    fn before_next(&self) -> &'a [RawFrame] {
+        let frames = &self.set.frames;
+        let from = Position::new(self.next.get().saturating_sub(COUNT_MAX));
+        let begin = frames.partition_point(|frame| frame.meta.first < from);
+        let end = frames.partition_point(|frame| frame.meta.first < self.next);
+        &frames[begin..end]
     }
 
     fn acceptable(&self, frame: &RawFrame) -> Option<Vec<RawFrame>> {
@@ -171,7 +202,8 @@ impl<'a> Chooser<'a> {
             self.ranks.insert(frame.lineage, self.rank(frame));
             self.lineage = Some(frame.lineage);
         }
-        let choice = Choice { from, frames };
+        let stale = false;
+        let choice = Choice { from, frames, stale };
         self.next = choice.last().next();
         choice
     }
@@ -202,20 +234,25 @@ mod tests {
         }
     }
 
-    /// What is chosen: boot, first and last position of each block; zeros for a gap.
+    fn told(choice: &Choice) -> (u64, u64, u64) {
+        (choice.frames[0].meta.boot, choice.from.get(), choice.last().get())
+    }
+
+    /// What is chosen up to the first gap: boot, first and last position of each block.
     fn chosen(frames: &[RawFrame]) -> Vec<(u64, u64, u64)> {
         let set = FrameSet::new(frames.to_vec(), Some(NOW), 5);
         let mut chooser = Chooser::new(&set, Position::new(1));
-        let mut chosen = Vec::new();
-        loop {
-            match chooser.choose() {
-                Some(choice) => {
-                    chosen.push((choice.frames[0].meta.boot, choice.from.get(), choice.last().get()));
-                }
-                None if chooser.skip_gap() => chosen.push((0, 0, 0)),
-                None => return chosen,
-            }
-        }
+        std::iter::from_fn(|| chooser.choose())
+            .map(|choice| told(&choice))
+            .collect()
+    }
+
+    /// All there is, and which of it is stale.
+    fn all(frames: &[RawFrame]) -> Vec<((u64, u64, u64), bool)> {
+        let set = FrameSet::new(frames.to_vec(), Some(NOW), 5);
+        let mut chooser = Chooser::new(&set, Position::new(1));
+        let any = std::iter::from_fn(|| chooser.any());
+        any.map(|choice| (told(&choice), choice.stale)).collect()
     }
 
     #[test]
@@ -229,12 +266,29 @@ mod tests {
             frame(1, 1, 3),
         ];
         assert_eq!(chosen(&frames), [(1, 1, 3), (2, 4, 5)]);
+        assert_eq!(all(&frames)[1..], [((2, 4, 5), false), ((1, 6, 9), true)]);
     }
 
     #[test]
-    fn a_gap_is_one_until_a_block_of_the_same_or_a_later_boot() {
+    fn behind_a_gap_there_is_all_that_is_whole_and_what_is_of_an_earlier_boot_is_stale() {
         let frames = [frame(2, 1, 3), frame(1, 6, 1), frame(2, 8, 2), frame(3, 10, 1)];
-        assert_eq!(chosen(&frames), [(2, 1, 3), (0, 0, 0), (2, 8, 9), (3, 10, 10)]);
+        assert_eq!(chosen(&frames), [(2, 1, 3)]);
+        let found = [(2, 1, 3), (1, 6, 6), (2, 8, 9), (3, 10, 10)];
+        assert_eq!(all(&frames), found.map(|found| (found, found.0 == 1)));
+    }
+
+    #[test]
+    fn a_longer_block_of_an_earlier_boot_fills_the_gap_that_a_damaged_one_leaves() {
+        let frames = [frame(1, 1, 5), frame(2, 1, 2), frame(1, 6, 1), frame(2, 7, 3)];
+        assert_eq!(
+            all(&frames),
+            [
+                ((2, 1, 2), false),
+                ((1, 3, 5), true),
+                ((1, 6, 6), true),
+                ((2, 7, 9), false)
+            ]
+        );
     }
 
     #[test]

@@ -1,9 +1,16 @@
-//! What raw files of volumes prove: block frames found by their own bytes, and which of them tell the log's history.
+//! What raw files of volumes prove: block frames found by their own bytes, which of them tell the log's history, and a new
+//! log made of them.
 //!
-//! Nothing here knows the storage engine: bytes come in, frames come out.
+//! Finding and choosing know nothing of the storage engine: bytes come in, frames come out.
 
 mod choose;
+mod plan;
+mod raw;
+mod remains;
 mod scan;
+mod verb;
 
 pub(crate) use choose::{Chooser, FrameSet};
-pub(crate) use scan::{RawFrame, scan};
+pub(crate) use raw::RawFiles;
+pub(crate) use scan::RawFrame;
+pub use verb::{Salvage, SalvageError, SalvageFound, SalvageSummary};

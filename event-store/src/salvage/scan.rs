@@ -1,12 +1,14 @@
 //! Finds block frames in a raw file, by magic, plausible header and checksum, wherever they begin. Memory is bounded.
 
-use crate::frame::{FRAME_HEADER_LEN, FrameMeta, MAGIC, check_frame, crc_of};
+use crate::frame::{FRAME_HEADER_LEN, FrameMeta, MAGIC, RAW_LEN_MAX, check_frame, crc_of};
 use annals_core::Position;
 use memchr::memmem::Finder;
 use std::io::{self, Read};
 
-/// Longest frame that is looked for: in a sealed volume a large record, of at most 1 MiB and its header, is in one.
-const FRAME_LEN_MAX: usize = 2 << 20;
+/// Longest frame of a volume: in a sealed one a large record, of at most 1 MiB and its header, is in one.
+pub(crate) const VOLUME_FRAME_MAX: usize = 2 << 20;
+/// Longest frame of the journal: a group of the largest appends with all their headers.
+pub(crate) const JOURNAL_FRAME_MAX: usize = RAW_LEN_MAX + FRAME_HEADER_LEN;
 /// How much of the file is in memory at a time.
 const WINDOW: usize = 2 << 20;
 
@@ -32,12 +34,19 @@ impl RawFrame {
     }
 }
 
-/// Reads `source` to its end and tells every frame in it, in the order of the file. Returns its length in bytes.
+/// Reads `source` to its end and tells every frame in it of at most `frame_max` bytes, in the order of the file. Returns
+/// its length in bytes.
 ///
-/// What stands inside a frame is not looked at: a payload may hold the bytes of a frame.
-pub(crate) fn scan(mut source: impl Read, file: u16, lineage: u16, mut found: impl FnMut(RawFrame)) -> io::Result<u64> {
+/// What stands inside a frame is not looked at: a payload may hold the bytes of a frame, and before there were masks it
+/// could be seen.
+pub(crate) fn scan(
+    mut source: impl Read,
+    frame_max: usize,
+    (file, lineage): (u16, u16),
+    mut found: impl FnMut(RawFrame),
+) -> io::Result<u64> {
     let finder = Finder::new(&MAGIC);
-    let mut window = vec![0; WINDOW + FRAME_LEN_MAX];
+    let mut window = vec![0; WINDOW + frame_max];
     // The window holds the file's bytes from `base` on, `filled` of them.
     let (mut base, mut filled) = (0u64, 0);
     loop {
@@ -49,10 +58,10 @@ pub(crate) fn scan(mut source: impl Read, file: u16, lineage: u16, mut found: im
             };
             at += next;
             let rest = &window[at..filled];
-            if !ended && rest.len() < FRAME_LEN_MAX {
+            if !ended && rest.len() < frame_max {
                 break at;
             }
-            let Ok((meta, used)) = check_frame(&rest[..rest.len().min(FRAME_LEN_MAX)]) else {
+            let Ok((meta, used)) = check_frame(&rest[..rest.len().min(frame_max)]) else {
                 at += 1;
                 continue;
             };
@@ -118,7 +127,8 @@ mod tests {
 
     fn found(bytes: &[u8]) -> Vec<(u64, u64)> {
         let mut found = Vec::new();
-        let len = scan(bytes, 0, 0, |frame| found.push((frame.meta.first.get(), frame.at))).unwrap();
+        let tell = |frame: RawFrame| found.push((frame.meta.first.get(), frame.at));
+        let len = scan(bytes, VOLUME_FRAME_MAX, (0, 0), tell).unwrap();
         assert_eq!(len, bytes.len() as u64);
         found
     }
@@ -150,11 +160,21 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_in_the_payload_of_a_frame_is_not_taken_for_one() {
+    fn a_frame_in_the_payload_of_a_frame_is_not_taken_for_one_also_when_the_outer_one_is_damaged() {
         let mut inner = noise(500, 3);
         inner.extend(frame(99, &noise(900, 2)));
-        let bytes = frame(1, &inner);
-        assert!(bytes.windows(4).filter(|bytes| *bytes == MAGIC).count() > 1);
+        let mut bytes = frame(1, &inner);
+        assert_eq!(found(&bytes), [(1, 0)]);
+        bytes[300] ^= 1;
+        assert_eq!(found(&bytes), []);
+        assert_eq!(found(&bytes[200..]), [], "its beginning was written over");
+    }
+
+    #[test]
+    fn a_frame_in_a_frame_of_a_binary_that_did_not_mask_is_not_taken_for_one() {
+        let inner = [noise(500, 3), frame(99, &noise(900, 2))].concat();
+        let bytes = crate::frame::encode_unmasked(&inner, Position::new(1));
+        assert_eq!(bytes.windows(4).filter(|bytes| *bytes == MAGIC).count(), 2);
         assert_eq!(found(&bytes), [(1, 0)]);
     }
 }

@@ -7,13 +7,12 @@
 use super::settings::OpenError;
 use super::volume::{Volume, key, part_key};
 use crate::files::write_atomically;
-use crate::frame::{FRAME_HEADER_LEN, crc_of, decode_bytes, join};
-use crate::salvage::{Chooser, FrameSet, RawFrame, scan};
-use annals_core::{Block, Epoch, LogError, Position};
+use crate::frame::{FRAME_HEADER_LEN, crc_of};
+use crate::salvage::{Chooser, FrameSet, RawFiles, RawFrame};
+use annals_core::{Epoch, LogError, Position};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +20,7 @@ use std::path::{Path, PathBuf};
 const CACHE_BYTES: u64 = 16 << 20;
 
 /// Which volume to examine, and whose blocks may stand in it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Case {
     /// The volume's directory.
     pub(super) path: PathBuf,
@@ -80,7 +79,7 @@ pub(super) fn storage(path: &Path) -> impl Fn(io::Error) -> LogError {
 
 /// The raw files of a volume, and the frames in them that tell its history.
 pub(super) struct Raw {
-    files: Vec<File>,
+    files: RawFiles,
     /// Blocks that follow each other from the volume's first position on, in complete appends.
     pub(super) spine: Vec<RawFrame>,
     pub(super) found: Examined,
@@ -89,18 +88,16 @@ pub(super) struct Raw {
 impl Raw {
     /// Reads the raw file, and what an earlier opening rescued and did not get to insert.
     pub(super) fn read(case: &Case) -> Result<Self, LogError> {
-        let paths = [case.path.join("db"), rescue_file(&case.path)];
-        let (mut files, mut frames) = (Vec::new(), Vec::new());
-        for path in paths {
-            let file = match File::open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                opened => opened.map_err(storage(&path))?,
-            };
-            let number = files.len() as u16;
-            scan(&file, number, 0, |frame| frames.push(frame)).map_err(storage(&path))?;
-            files.push(file);
+        let mut files = RawFiles::default();
+        for path in [case.path.join("db"), rescue_file(&case.path)] {
+            files.add(&path, 0, &mut |_| ())?;
         }
-        let set = FrameSet::new(frames, Some(case.epoch), case.boot);
+        if files.unreadable > 0 {
+            let (path, unreadable) = (case.path.display(), files.unreadable);
+            let said = format!("the disk does not give back {unreadable} bytes of {path}: see `annals salvage --help`");
+            return Err(LogError::Storage(said));
+        }
+        let set = FrameSet::new(std::mem::take(&mut files.frames), Some(case.epoch), case.boot);
         let mut raw = Self {
             files,
             spine: Vec::new(),
@@ -130,7 +127,7 @@ impl Raw {
                 .iter()
                 .rposition(|frame| frame.meta.first != first)
                 .map_or(0, |at| at + 1);
-            let block = self.block(&self.spine[begin..])?;
+            let block = self.files.block(&self.spine[begin..])?;
             let ends = |record: annals_core::RecordRef<'_>| record.header.place.is_last();
             if block.iter().any(|record| record.is_ok_and(ends)) {
                 return Ok(());
@@ -142,26 +139,7 @@ impl Raw {
 
     /// The bytes of a frame.
     pub(super) fn bytes(&self, frame: &RawFrame) -> Result<Vec<u8>, LogError> {
-        let mut bytes = vec![0; frame.len as usize];
-        let file = self.files.get(usize::from(frame.file));
-        let read = file.map(|file| file.read_exact_at(&mut bytes, frame.at));
-        read.unwrap_or(Ok(()))
-            .map_err(|error| LogError::Storage(error.to_string()))?;
-        Ok(bytes)
-    }
-
-    fn block(&self, frames: &[RawFrame]) -> Result<Block, LogError> {
-        let damaged = |detail: String, position| LogError::Damaged { position, detail };
-        let (mut parts, mut first, mut count) = (Vec::new(), Position::ZERO, 0);
-        for frame in frames {
-            (first, count) = (frame.meta.first, u64::from(frame.meta.count));
-            let (_, raw, _) = decode_bytes(&self.bytes(frame)?).map_err(|error| damaged(error.to_string(), first))?;
-            parts.push(raw);
-        }
-        Ok(match parts.len() {
-            1 => Block::new(first, count, parts.remove(0).into()),
-            _ => join(first, &parts),
-        })
+        self.files.bytes(frame)
     }
 }
 

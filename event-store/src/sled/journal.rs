@@ -4,11 +4,12 @@
 //! A group is one frame, so that after a crash it is there as a whole or not at all. A file is written again from its
 //! beginning only when everything in it is stored in the volumes.
 
+use super::settings::OpenError;
 use crate::files::sync_dir;
-use crate::frame::{FrameError, decode_frame};
-use annals_core::{Block, Epoch, Position};
+use crate::salvage::{RawFiles, RawFrame};
+use annals_core::{Block, Epoch, LogError, Position};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -101,49 +102,87 @@ fn fill(mut file: &File, len: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Reads the groups that the last boot left in the journal, in order of their positions. What follows the last whole
-/// group was never acknowledged.
-pub(super) fn recover(dir: &Path, epoch: Epoch) -> io::Result<Vec<Block>> {
-    let mut runs = Vec::new();
-    for path in paths(dir) {
-        runs.push(match File::open(&path) {
-            Ok(mut file) => {
-                // What is about to be built on must not go away in a power cut that follows the crash.
-                file.sync_data()?;
-                let mut bytes = Vec::new();
-                file.read_to_end(&mut bytes)?;
-                read_run(&bytes, epoch)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (0, Vec::new()),
-            Err(error) => return Err(error),
-        });
-    }
-    // Before a boot writes, it stores what earlier ones left: only the newest boot's groups can be missing elsewhere.
-    let newest = runs.iter().map(|(boot, _)| *boot).max().unwrap_or(0);
-    let kept = runs.into_iter().filter(|(boot, _)| *boot == newest);
-    let mut blocks: Vec<Block> = kept.flat_map(|(_, blocks)| blocks).collect();
-    blocks.sort_by_key(Block::first);
-    Ok(blocks)
+/// What a boot left in the journal.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// The groups of the last boot, in order of their positions. What follows the last one was never acknowledged, unless
+    /// there are whole groups behind it.
+    pub(super) groups: Vec<Block>,
+    /// Last position of any whole group in the files, wherever it stands.
+    last: Position,
 }
 
-/// The groups at the beginning of a file: one follows the other, all of one boot. What stands behind them is of an
-/// earlier turn.
-fn read_run(bytes: &[u8], epoch: Epoch) -> (u64, Vec<Block>) {
-    let (mut rest, mut blocks, mut boot) = (bytes, Vec::<Block>::new(), 0);
-    loop {
-        let decoded: Result<_, FrameError> = decode_frame(rest);
-        let Ok((meta, block, used)) = decoded else { break };
-        let follows = blocks
-            .last()
-            .is_none_or(|before| meta.boot == boot && meta.first == before.last().next());
-        if !follows || meta.epoch != epoch || block.count() == 0 {
-            break;
+impl Left {
+    /// An error if groups are missing: between those that are there, or in front of whole ones. `stored` is where the volumes
+    /// end. A group is written when the one before it is synced, and a file again when all it held is stored; so a cut of
+    /// power leaves whole groups only up to where volumes and journal end together.
+    pub(super) fn check(&self, stored: Position) -> Result<(), OpenError> {
+        let mut end = stored;
+        for group in &self.groups {
+            if group.first() > end.next() {
+                let detail = format!(
+                    "the volumes end before it, and the journal goes on at {}",
+                    group.first()
+                );
+                let position = end.next();
+                return Err(OpenError::Damaged { position, detail });
+            }
+            end = end.max(group.last());
         }
-        boot = meta.boot;
-        blocks.push(block);
-        rest = &rest[used..];
+        if self.last <= end {
+            return Ok(());
+        }
+        let detail = format!(
+            "the journal ends before it, but holds whole groups of events up to {}",
+            self.last
+        );
+        let position = end.next();
+        Err(OpenError::Damaged { position, detail })
     }
-    (boot, blocks)
+}
+
+/// Reads what the last boot left.
+pub(super) fn recover(dir: &Path, epoch: Epoch) -> Result<Left, LogError> {
+    let mut files = RawFiles::default();
+    for path in paths(dir) {
+        match File::open(&path) {
+            // What is about to be built on must not go away in a power cut that follows the crash.
+            Ok(file) => file.sync_data().map_err(|error| LogError::Storage(error.to_string()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(LogError::Storage(format!("{}: {error}", path.display()))),
+        }
+        files.add(&path, 0, &mut |_| ())?;
+    }
+    if files.unreadable > 0 {
+        let said = format!("the disk does not give back {} bytes of the journal", files.unreadable);
+        return Err(LogError::Storage(said));
+    }
+    let frames: Vec<RawFrame> = std::mem::take(&mut files.frames);
+    let frames: Vec<RawFrame> = frames.into_iter().filter(|frame| frame.meta.epoch == epoch).collect();
+    let last = frames.iter().map(RawFrame::last).max().unwrap_or_default();
+    let runs: Vec<_> = frames.chunk_by(|one, other| one.file == other.file).map(run).collect();
+    // Before a boot writes, it stores what earlier ones left: only the newest boot's groups can be missing elsewhere.
+    let boot = |run: &&[RawFrame]| run.first().map_or(0, |frame| frame.meta.boot);
+    let newest = runs.iter().map(boot).max().unwrap_or(0);
+    let kept = runs.iter().filter(|run| boot(run) == newest).flat_map(|run| run.iter());
+    let mut groups = kept
+        .map(|frame| files.block(&[*frame]))
+        .collect::<Result<Vec<Block>, _>>()?;
+    groups.sort_by_key(Block::first);
+    Ok(Left { groups, last })
+}
+
+/// The groups at the beginning of a file: one follows the other, all of one boot. What stands behind them is of an earlier
+/// turn, or behind damage.
+fn run(frames: &[RawFrame]) -> &[RawFrame] {
+    let begins = frames.first().is_some_and(|frame| frame.at == 0);
+    let follows = |two: &&[RawFrame]| {
+        let (before, next) = (&two[0], &two[1]);
+        let adjoins = next.at == before.at + u64::from(before.len);
+        adjoins && next.meta.boot == before.meta.boot && next.meta.first == before.last().next()
+    };
+    let further = frames.windows(2).take_while(follows).count();
+    &frames[..if begins { further + 1 } else { 0 }]
 }
 
 #[cfg(test)]
@@ -163,8 +202,8 @@ mod tests {
     }
 
     fn recovered(dir: &Path) -> Vec<(u64, u64)> {
-        let blocks = recover(dir, EPOCH).unwrap();
-        blocks
+        let left = recover(dir, EPOCH).unwrap();
+        left.groups
             .iter()
             .map(|block| (block.first().get(), block.last().get()))
             .collect()
@@ -179,7 +218,8 @@ mod tests {
         }
         // Three groups fit into a file: the first three were written over.
         assert_eq!(recovered(dir.path()), [(7, 8), (9, 10), (11, 12), (13, 14)]);
-        assert!(recover(dir.path(), Epoch::from_bytes([8; 16])).unwrap().is_empty());
+        let other = recover(dir.path(), Epoch::from_bytes([8; 16])).unwrap();
+        assert!(other.groups.is_empty() && other.check(Position::ZERO).is_ok());
     }
 
     #[test]
@@ -228,5 +268,63 @@ mod tests {
         write(&mut journal, 1, 2, 2, 10_000);
         write(&mut journal, 1, 4, 1, 100);
         assert_eq!(recovered(dir.path()), [(2, 3), (4, 4)]);
+    }
+
+    /// Changes the last byte of the group that begins at a position.
+    fn damage(dir: &Path, file: usize, first: u64) {
+        let path = &paths(dir)[file];
+        let mut bytes = std::fs::read(path).unwrap();
+        let header = [b"ANB\x01".as_slice(), &[1, 0, 0, 0], EPOCH.as_bytes()].concat();
+        let mut begins = (0..bytes.len() - 40).filter(|at| bytes[*at..].starts_with(&header));
+        let at = begins
+            .find(|at| bytes[at + 32..].starts_with(&first.to_le_bytes()))
+            .unwrap();
+        bytes[at + 70] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_group_in_front_of_whole_ones_is_not_taken_for_the_end() {
+        // In the middle of a file, at the beginning of the only one, at its end with the other going on, at the other's beginning.
+        for (groups, file, first) in [(3, 0, 2), (3, 0, 1), (5, 0, 3), (6, 1, 4)] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut journal = Journal::open(dir.path(), 4096).unwrap();
+            for first in 1..=groups {
+                write(&mut journal, 1, first, 1, 1100);
+            }
+            let left = recover(dir.path(), EPOCH).unwrap();
+            left.check(Position::ZERO).unwrap();
+            assert_eq!(left.groups.len() as u64, groups);
+            damage(dir.path(), file, first);
+            let left = recover(dir.path(), EPOCH).unwrap();
+            let Err(OpenError::Damaged { position, detail }) = left.check(Position::ZERO) else {
+                panic!("group {first} of {groups} is damaged")
+            };
+            assert_eq!(position.get(), first, "{groups} groups: {detail}");
+            left.check(Position::new(first - 1))
+                .expect_err("the volumes end just before it");
+            left.check(Position::new(groups)).expect("the volumes have all of it");
+        }
+    }
+
+    #[test]
+    fn a_torn_last_group_is_the_end_whatever_earlier_turns_and_boots_left_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(dir.path(), 4096).unwrap();
+        // Three groups a file: 7 to 9 are written over 1 to 3, and of the fourth turn there is one group.
+        for first in 1..=10 {
+            write(&mut journal, 1, first, 1, 1100);
+        }
+        damage(dir.path(), 1, 10);
+        let left = recover(dir.path(), EPOCH).unwrap();
+        left.check(Position::ZERO).expect_err("7 to 9 do not begin the log");
+        // Groups are written over when they are stored: 4 to 6 were when 10 was begun.
+        left.check(Position::new(6)).unwrap();
+        assert_eq!(left.groups.last().unwrap().last().get(), 9);
+        // Another boot had stored all of these, and was cut off in its first group.
+        let mut journal = Journal::open(dir.path(), 4096).unwrap();
+        write(&mut journal, 2, 10, 1, 1100);
+        damage(dir.path(), 0, 10);
+        recover(dir.path(), EPOCH).unwrap().check(Position::new(9)).unwrap();
     }
 }

@@ -110,6 +110,14 @@ fn is_volume(name: &str) -> bool {
     digits(first) && (rest.is_empty() || sealed(rest))
 }
 
+/// What the manifest in `dir` says, if it can be read: the history, and a position up to which it went at least.
+pub(crate) fn stated(dir: &Path) -> Option<(Epoch, Position)> {
+    let manifest = Manifest::read(&fs::read(path(dir)).ok()?).ok()?;
+    // A volume is durable before the next one is begun.
+    let last = manifest.volumes.last().map(|entry| entry.first.previous());
+    Some((manifest.epoch, last.unwrap_or_default()))
+}
+
 fn path(dir: &Path) -> PathBuf {
     dir.join("manifest.json")
 }

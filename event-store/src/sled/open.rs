@@ -33,18 +33,25 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>,
     let log_path = dir.log_path();
     let (manifest, secret) = Manifest::open(&log_path)?;
     let (epoch, starts, was_clean) = (manifest.epoch, manifest.volumes.clone(), manifest.clean);
-    let groups = if was_clean {
-        Vec::new()
+    let left = if was_clean {
+        journal::Left::default()
     } else {
-        journal::recover(&log_path, epoch).map_err(|error| OpenError::storage(&log_path, error))?
+        journal::recover(&log_path, epoch)?
     };
-    let examined = recover::before_open(&log_path, &manifest, groups.first().map(Block::first))?;
+    let groups = &left.groups;
+    let examined = recover::before_open(
+        &log_path,
+        &manifest,
+        groups.first().map(Block::first),
+        settings.probe.as_ref(),
+    )?;
+    left.check(examined.as_ref().map_or(Position::ZERO, |examined| examined.proven))?;
     let volumes = Volumes::open(&log_path, manifest, settings.volume_cache_bytes)?;
     if let Some(examined) = &examined {
         recover::insert_rescued(&log_path, examined, &volumes.current())?;
     }
     let stored = find_head(&volumes, epoch)?;
-    let (head, last_recorded) = store_groups(&volumes, &groups, epoch, stored, &settings)?;
+    let (head, last_recorded) = store_groups(&volumes, groups, epoch, stored, &settings)?;
     if let Some(examined) = &examined {
         examined.check_head(head)?;
     }

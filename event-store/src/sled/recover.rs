@@ -1,15 +1,15 @@
 //! What happens to the last volume after an unclean stop, before and after sled opens it: nothing that was acknowledged
 //! may be missing afterwards, and whatever is done is said.
 
-use super::examine::{Case, Examined, Raw, beside, examine, key_of, remove_if_there, rescue_file, storage};
+use super::examine::{Case, Examined, Raw, beside, key_of, remove_if_there, rescue_file, storage};
 use super::manifest::Manifest;
+use super::probe::{ProbeCommand, examine_with};
 use super::settings::OpenError;
 use super::volume::Volume;
 use crate::files::sync_dir;
-use crate::salvage::scan;
+use crate::salvage::RawFiles;
 use annals_core::{LogError, Position};
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// How many bytes are written between two syncs while blocks are inserted anew.
@@ -18,11 +18,12 @@ const SYNC_BYTES: usize = 256 * 1024;
 const DAMAGED_MAX: u32 = 100;
 
 /// Looks at the last volume before sled opens it, and rebuilds it if sled cannot open it. `journal` is where the groups
-/// in the journal begin. `None`: there is nothing to look at.
+/// in the journal begin; `probe` is who looks at it. `None`: there is nothing to look at.
 pub(super) fn before_open(
     dir: &Path,
     manifest: &Manifest,
     journal: Option<Position>,
+    probe: Option<&ProbeCommand>,
 ) -> Result<Option<Examined>, OpenError> {
     let Some(last) = manifest.volumes.last() else {
         return Ok(None);
@@ -51,7 +52,7 @@ pub(super) fn before_open(
         epoch,
         boot,
     };
-    let mut examined = examine(&case)?;
+    let mut examined = examine_with(probe, &case)?;
     if let Some(why) = examined.broken.take() {
         examined = rebuild(dir, &case, &why, journal)?;
     }
@@ -74,14 +75,12 @@ pub(super) fn insert_rescued(dir: &Path, examined: &Examined, volume: &Volume) -
         volume.remove_after(examined.proven)?;
     }
     if let Some((from, to)) = examined.rescued {
-        let file = File::open(&path).map_err(storage(&path))?;
-        let mut frames = Vec::new();
-        scan(&file, 0, 0, |frame| frames.push(frame)).map_err(storage(&path))?;
-        let mut entries = frames.iter().map(|frame| {
-            let mut bytes = vec![0; frame.len as usize];
-            file.read_exact_at(&mut bytes, frame.at).map_err(storage(&path))?;
-            Ok((key_of(frame), bytes))
-        });
+        let mut files = RawFiles::default();
+        files.add(&path, 0, &mut |_| ())?;
+        let mut entries = files
+            .frames
+            .iter()
+            .map(|frame| Ok((key_of(frame), files.bytes(frame)?)));
         insert_all(volume, &mut entries)?;
         tracing::warn!(
             from = from.get(),

@@ -1,4 +1,4 @@
-//! Writes a log as it is after a restore: sealed volumes with the blocks of a backup, an empty volume to go on with, and
+//! Writes a log as it is after a restore or a salvage: sealed volumes with the blocks that are given, an empty volume to go on with, and
 //! the manifest of a new history.
 
 use super::manifest::{Manifest, Parent, VolumeEntry};
@@ -6,7 +6,7 @@ use super::volume::Volume;
 use crate::block_file::{BlockFile, BlockFileWriter};
 use crate::files::{sync_dir, write_atomically};
 use crate::frame::{FrameMeta, encode_frame};
-use annals_core::{Epoch, LogError, Position};
+use annals_core::{Block, Epoch, LogError, Position};
 use serde_json::json;
 use std::fs::{self, File};
 use std::io;
@@ -17,7 +17,7 @@ const VOLUME_BYTES_MAX: u64 = 128 << 20;
 /// sled's cache while the empty volume is made, bytes.
 const CACHE_BYTES: u64 = 1 << 20;
 
-/// Where a restored log comes from.
+/// Where the log comes from.
 pub(crate) struct Origin {
     pub(crate) epoch: Epoch,
     pub(crate) head: Position,
@@ -25,14 +25,17 @@ pub(crate) struct Origin {
 }
 
 fn storage(error: impl std::fmt::Display) -> LogError {
-    LogError::Storage(format!("restoring: {error}"))
+    LogError::Storage(format!("the new log cannot be written: {error}"))
 }
+
+/// Gives the blocks of a log one after the other, from position 1 on and without a gap, then `None`.
+pub(crate) type NextBlock<'a> = dyn FnMut() -> Result<Option<Block>, LogError> + 'a;
 
 /// Writes the log into `dir`; everything is synced when the new epoch is returned.
 pub(crate) fn write_log(
     dir: &Path,
     origin: &Origin,
-    blocks: &BlockFile,
+    blocks: &mut NextBlock<'_>,
     progress: &mut dyn FnMut(Position),
 ) -> Result<Epoch, LogError> {
     fs::create_dir_all(dir).map_err(storage)?;
@@ -42,12 +45,12 @@ pub(crate) fn write_log(
         head: origin.head,
     };
     let mut manifest = Manifest::new(Some(parent), Vec::new());
-    let mut number = 0;
-    while number < blocks.blocks() {
-        let (entry, next) = write_volume(dir, manifest.epoch, blocks, number)?;
+    let mut next = blocks()?;
+    while let Some(block) = next.take() {
+        let entry = VolumeEntry::sealed_after(&VolumeEntry::written(block.first()));
+        next = write_volume(&entry.path(dir), manifest.epoch, block, blocks)?;
         manifest.volumes.push(entry);
-        number = next;
-        progress(blocks.block_first(number).map_or(origin.head, Position::previous));
+        progress(next.as_ref().map_or(origin.head, |block| block.first().previous()));
     }
     let current = VolumeEntry::written(origin.head.next());
     let path = current.path(dir);
@@ -62,18 +65,16 @@ pub(crate) fn write_log(
     Ok(manifest.epoch)
 }
 
-/// Writes one sealed volume that begins with the block of this number; gives the number of the next one.
+/// Writes one sealed volume that begins with `block`; gives the block that the next one begins with.
 fn write_volume(
-    dir: &Path,
+    path: &Path,
     epoch: Epoch,
-    blocks: &BlockFile,
-    mut number: usize,
-) -> Result<(VolumeEntry, usize), LogError> {
-    let first = blocks.block_first(number).unwrap_or_default();
-    let entry = VolumeEntry::sealed_after(&VolumeEntry::written(first));
-    let path = entry.path(dir);
+    block: Block,
+    blocks: &mut NextBlock<'_>,
+) -> Result<Option<Block>, LogError> {
+    let first = block.first();
     let head = json!({"kind": "volume", "epoch": epoch, "first": first});
-    let file = File::create(&path).map_err(storage)?;
+    let file = File::create(path).map_err(storage)?;
     let mut out = BlockFileWriter::new(io::BufWriter::new(file), head.to_string().as_bytes()).map_err(storage)?;
     let meta = FrameMeta {
         epoch,
@@ -83,19 +84,16 @@ fn write_volume(
         part: 0,
         parts: 1,
     };
-    let mut bytes = 0;
-    while let Some(block) = blocks.block(number)? {
+    let (mut bytes, mut next) = (0, Some(block));
+    while let Some(block) = next.take_if(|_| bytes < VOLUME_BYTES_MAX) {
         let frame = encode_frame(&block, meta);
         out.frame(&block, &frame).map_err(storage)?;
         bytes += frame.len() as u64;
-        number += 1;
-        if bytes >= VOLUME_BYTES_MAX {
-            break;
-        }
+        next = blocks()?;
     }
     let (file, _) = out.finish().map_err(storage)?;
     let file = file.into_inner().map_err(|error| storage(error.error()))?;
     file.sync_all().map_err(storage)?;
-    BlockFile::open(&path, first)?.check_digest(&mut |_| ())?;
-    Ok((entry, number))
+    BlockFile::open(path, first)?.check_digest(&mut |_| ())?;
+    Ok(next)
 }

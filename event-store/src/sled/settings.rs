@@ -1,5 +1,6 @@
 //! Settings of the sled engine and why it could not be opened.
 
+use super::probe::ProbeCommand;
 use crate::data_dir::DataDirError;
 use annals_core::Position;
 use std::path::PathBuf;
@@ -36,6 +37,9 @@ pub struct LogSettings {
     pub seal: bool,
     /// Size up to which small sealed volumes are joined, bytes.
     pub sealed_bytes_max: u64,
+    /// The program that examines the last volume after an unclean stop, in a process of its own; `None` for this process,
+    /// which damaged files can then bring down with the storage engine.
+    pub probe: Option<ProbeCommand>,
 }
 
 impl Default for LogSettings {
@@ -54,6 +58,7 @@ impl Default for LogSettings {
             volume_cache_bytes: 16 << 20,
             seal: true,
             sealed_bytes_max: 128 << 20,
+            probe: None,
         }
     }
 }
@@ -66,7 +71,10 @@ pub enum OpenError {
     #[error(transparent)]
     Dir(#[from] DataDirError),
     /// What is stored is not what was written.
-    #[error("the log is damaged at position {position}: {detail}; keep the directory as it is and restore a backup")]
+    #[error(
+        "the log is damaged at position {position}: {detail}; keep the directory as it is and restore a backup, or make a \
+         new log of what is whole in it with `annals salvage`"
+    )]
     Damaged {
         /// The first position that is lost or cannot be trusted.
         position: Position,

@@ -154,7 +154,8 @@ impl Volume {
             None => Ok(()),
             Some(_) => Err(LogError::Storage(format!(
                 "{} holds files that the storage engine neither syncs nor misses, so the volume cannot be trusted: keep \
-                 the directory as it is and restore a backup",
+                 the directory as it is and restore a backup, or make a new log of what is whole in it with `annals \
+                 salvage`",
                 self.path.join("blobs").display()
             ))),
         }

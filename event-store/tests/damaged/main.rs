@@ -1,5 +1,6 @@
 //! Damage at random places of a closed data directory: a bit flipped, a run of zeros, a file cut off. Whatever was hit, what
-//! is answered is what was written, or an error that says where; nothing escapes, and nothing waits for ever.
+//! is answered is what was written, or an error that says where; nothing escapes, and nothing waits for ever. And whatever was
+//! hit, a salvage brings back every block whose bytes were not touched, names the rest, and brings nothing else.
 //!
 //! `ANNALS_DAMAGE_PLACES` places (60); all of them:
 //! `ANNALS_DAMAGE_PLACES=2000 cargo test -p annals-event-store --test damaged -- --nocapture`. `ANNALS_DAMAGE_SEED` repeats a
@@ -13,12 +14,14 @@
 mod copy;
 mod look;
 mod place;
+mod salvaged;
 #[path = "../support/mod.rs"]
 mod support;
 mod written;
 
 use look::{Look, Outcome};
 use place::Place;
+use salvaged::Written;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -39,6 +42,8 @@ fn damage_is_named_or_harmless_wherever_it_is() {
         panic!("the whole log cannot be read: {original:?}");
     };
     assert_eq!(original.problems, [""; 0]);
+    copy::write(&root.path().join("read"), &whole);
+    let written = Written::of(&root.path().join("read"), &whole);
     let seeds: Vec<u64> = match number("ANNALS_DAMAGE_SEED") {
         Some(seed) => vec![seed],
         None => FIXED
@@ -50,7 +55,7 @@ fn damage_is_named_or_harmless_wherever_it_is() {
     let mut wrong = Vec::new();
     for seed in seeds {
         let place = Place::new(seed, &whole);
-        match damaged(&root.path().join("damaged"), &whole, &place, &original) {
+        match damaged(&root.path().join("damaged"), &whole, &place, (&original, &written)) {
             Ok(kind) => *counts.entry(format!("{} {kind}", place.area())).or_default() += 1,
             Err(why) => wrong.push(format!("ANNALS_DAMAGE_SEED={seed}, {place}: {why}")),
         }
@@ -68,11 +73,19 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// What comes of one place: a word for it, or what is wrong with it.
-fn damaged(dir: &Path, whole: &copy::Files, place: &Place, original: &Look) -> Result<&'static str, String> {
+fn damaged(
+    dir: &Path,
+    whole: &copy::Files,
+    place: &Place,
+    (original, written): (&Look, &Written),
+) -> Result<&'static str, String> {
     copy::write(dir, whole);
     place.damage(dir);
+    let len = whole[place.file()].as_ref().map_or(0, |(len, _)| *len);
+    let salvaged = salvaged::check(dir, written, place, len);
     let outcome = look::in_a_process(dir);
     std::fs::remove_dir_all(dir).unwrap();
+    salvaged?;
     match outcome {
         Outcome::Refused(why) if why.contains("position") || place.is_named(&why) => Ok("refused"),
         Outcome::Refused(why) => Err(format!("the refusal does not say where: {why}")),

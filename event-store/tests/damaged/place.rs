@@ -80,6 +80,21 @@ impl Place {
         }
     }
 
+    /// The file of that length, and which of its bytes are not as they were: the first, and the one behind the last.
+    pub fn touched(&self, len: u64) -> (&Path, u64, u64) {
+        let count = match self.kind {
+            Kind::Flip(_) => 1,
+            Kind::Zero(count) => count as u64,
+            Kind::Truncate => len - self.at,
+        };
+        (&self.file, self.at, self.at + count)
+    }
+
+    /// Its file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Whether a text names the file, or the directory of the database that it belongs to.
     pub fn is_named(&self, text: &str) -> bool {
         let names = self

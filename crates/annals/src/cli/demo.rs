@@ -6,10 +6,10 @@ use super::summary;
 use super::verdict::{Outcome, Verdict};
 use super::{note, runtime, tracing_to_stderr};
 use crate::backend::{Backend, Sample};
+use crate::config::log_settings;
 use crate::node::{Node, Store};
 use crate::server::{Addresses, Beside, Listeners, Role, serve};
 use annals_commands::Commands;
-use annals_event_store::LogSettings;
 use anyhow::{Context, Result, anyhow, ensure};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -88,10 +88,10 @@ impl Args {
         let runtime = runtime()?;
         let done = runtime.block_on(async {
             if self.once {
-                return self.once(backend, held.open(LogSettings::default())?, sample).await;
+                return self.once(backend, held.open(log_settings())?, sample).await;
             }
             let listeners = Listeners::bind(&addresses, Role::All).await?;
-            let store = held.open(LogSettings::default())?;
+            let store = held.open(log_settings())?;
             serve(backend, store, listeners, Some(self.traffic(sample))).await
         });
         runtime.shutdown_background();

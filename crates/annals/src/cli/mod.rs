@@ -5,6 +5,7 @@ mod bench;
 mod completions;
 mod demo;
 mod events;
+mod examine_volume;
 mod load;
 mod moment;
 mod output;
@@ -13,6 +14,7 @@ mod projections;
 mod rebuild;
 mod replay;
 mod restore;
+mod salvage;
 mod serve;
 mod summary;
 mod verdict;
@@ -59,8 +61,11 @@ enum Verb {
     Rebuild(rebuild::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    Salvage(salvage::Args),
     Bench(bench::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    ExamineVolume(examine_volume::Args),
 }
 
 /// Runs the whole command line over a backend: this is all that a `main` has to do.
@@ -104,8 +109,10 @@ impl Verb {
             Self::Rebuild(args) => args.run(backend),
             Self::Backup(args) => args.run(),
             Self::Restore(args) => args.run(),
+            Self::Salvage(args) => args.run(),
             Self::Bench(args) => args.run(),
             Self::Completions(args) => args.run(&mut Cli::command(), "annals"),
+            Self::ExamineVolume(args) => args.run(),
         }
     }
 }

@@ -35,6 +35,8 @@ annals.toml, every key may be left out, options win over it:
   queue_appends_max = 8192        appends that may wait, at least 1
   queue_bytes_max = 33554432      bytes of appends that may wait, at least 2097152
   sync_seconds_max = 30           time after which a sync counts as failed, and the server ends
+  examine_seconds_max = 60        time that looking at the last volume after a crash may take
+  examine_bytes_max = 1073741824  memory that it may take; with more the volume counts as damaged
   [commands]
   cached_states_max = 131072      states of streams kept in memory
   cached_state_bytes_max = 67108864  bytes of them

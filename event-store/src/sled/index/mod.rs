@@ -36,6 +36,12 @@ use write::{RunWriter, Stretch};
 /// Most runs: merging keeps them far below this, so that more say that it does not work.
 const RUNS_MAX: usize = 256;
 
+/// How far the index in `dir` has read, and of which history, if it says so. Only what is durable is indexed.
+pub(crate) fn indexed(dir: &Path) -> Option<(Epoch, Position)> {
+    let manifest = Manifest::read(dir).ok()??;
+    Some((manifest.epoch, manifest.position))
+}
+
 pub(super) struct Index {
     dir: PathBuf,
     /// What readers see: the runs in the order of their positions.
