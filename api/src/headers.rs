@@ -24,6 +24,7 @@ pub(crate) const LAG: HeaderName = HeaderName::from_static("annals-lag");
 pub(crate) const HEAD: HeaderName = HeaderName::from_static("annals-head");
 /// Whole seconds since a query node last heard of the log that it follows.
 pub(crate) const LOG_AGE: HeaderName = HeaderName::from_static("annals-log-age");
+pub(crate) const PARKED: HeaderName = HeaderName::from_static("annals-parked");
 pub(crate) const DUPLICATE: HeaderName = HeaderName::from_static("annals-duplicate");
 
 /// What a write says in its headers.

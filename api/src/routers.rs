@@ -10,7 +10,7 @@ use crate::state::{ApiState, Shared};
 use crate::{events, health, log, metrics, query};
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
 use std::sync::Arc;
 
 /// The command API: commands, appended events, streams, the log.
@@ -43,7 +43,6 @@ pub fn command_api(state: ApiState) -> Api {
 /// The query API: views and projections.
 pub fn query_api(state: ApiState) -> Api {
     let later = |what| move || later(what);
-    let resume: MethodRouter<Shared> = post(later("resuming a projection"));
     let router = Paths::new()
         .route("/v1/views", get(query::views))
         .route("/v1/views/{view}", get(query::list))
@@ -54,13 +53,14 @@ pub fn query_api(state: ApiState) -> Api {
             "/v1/projections/{view}/rebuild",
             post(query::begin_rebuild).get(query::rebuild_status),
         )
-        .route("/v1/projections/{view}/pause", post(later("pausing a projection")))
-        .route("/v1/projections/{view}/resume", resume)
+        .route("/v1/projections/{view}/pause", post(query::pause))
+        .route("/v1/projections/{view}/resume", post(query::resume))
         .route("/v1/projections/{view}/swap", post(later("swapping in a rebuilt view")))
         .route("/v1/projections/{view}/rollback", post(later("rolling a view back")))
-        .route("/v1/dead-letters", get(later("the list of dead letters")))
-        .route("/v1/dead-letters/{id}/retry", post(later("retrying a dead letter")))
-        .route("/v1/dead-letters/{id}/skip", post(later("skipping a dead letter")))
+        .route("/v1/dead-letters", get(query::dead_letters))
+        .route("/v1/dead-letters/{id}", get(query::dead_letter))
+        .route("/v1/dead-letters/{id}/retry", post(query::retry))
+        .route("/v1/dead-letters/{id}/skip", post(query::skip))
         .route("/readyz", get(health::query_readyz));
     finished(router, Side::Query, state)
 }

@@ -293,7 +293,6 @@ fn what_comes_later_says_so() {
     let bank = bank();
     for path in [
         "/v1/views/balances/a/history",
-        "/v1/dead-letters",
         "/openapi.json",
         "/docs",
         "/v1/views?as_of=1",
@@ -304,16 +303,11 @@ fn what_comes_later_says_so() {
             .get(path)
             .is_problem(501, "not-implemented", "not implemented");
     }
-    for path in ["pause", "resume", "swap", "rollback"] {
+    for path in ["swap", "rollback"] {
         let path = format!("/v1/projections/balances/{path}");
         bank.query
             .post(&path, "")
             .is_problem(501, "not-implemented", "not implemented");
-    }
-    for path in ["/v1/dead-letters/1/retry", "/v1/dead-letters/1/skip"] {
-        bank.query
-            .post(path, "")
-            .is_problem(501, "not-implemented", "dead letter");
     }
     let live = [("accept", "text/event-stream")];
     for path in ["/v1/views/balances", "/v1/views/balances/a"] {

@@ -25,7 +25,10 @@ mod views;
 
 pub use definition::{ReactorDefinition, ViewDefinition};
 pub use error::{FoldError, ProjectionError, RebuildError, ResumeError};
-pub use failures::{DeadLetter, DeadLetterState, Operation, OperationError, Verb, What, operation_stream};
+pub use failures::{
+    DeadLetter, DeadLetterState, Operation, OperationError, Verb, What, dead_letters_offline, operation_stream,
+    stored_row,
+};
 pub use offline::{dump_rows, furthest_read, resume_reactor, statuses_offline};
 pub use projections::{Projections, ViewHandle};
 pub use query::{IndexRange, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery, Order, QueryError, RowAnswer};

@@ -128,7 +128,11 @@ fn body(page: &ListPage) -> String {
         push_json_text(&mut out, key);
         // A row that is not MessagePack is found by the view, which does not return it.
         let row = to_json(row).unwrap_or(serde_json::Value::Null);
-        let _ = write!(out, r#","row":{row}}}"#);
+        let _ = write!(out, r#","row":{row}"#);
+        if let Some(parked) = page.parked.get(key) {
+            let _ = write!(out, r#","parked":"{parked}""#);
+        }
+        out.push('}');
     }
     out.push_str(r#"],"next_cursor":"#);
     match &page.next_cursor {

@@ -1,11 +1,15 @@
 //! The query API: views, their rows and lists, and the state of all projections.
 
+mod decide;
+mod letters;
 mod list;
 mod projections;
 mod read;
 mod row;
 mod views;
 
+pub(crate) use decide::{pause, resume, retry, skip};
+pub(crate) use letters::{dead_letter, dead_letters};
 pub(crate) use list::list;
 pub(crate) use projections::{begin_rebuild, projections, rebuild_status};
 pub(crate) use row::row;

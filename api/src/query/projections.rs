@@ -111,7 +111,7 @@ fn rebuild_problem(shared: &Shared, name: &str, error: &RebuildError) -> Problem
 }
 
 /// A status as JSON, with positions as texts as everywhere in the API: JSON has no 64-bit integers.
-fn shown(status: &impl Serialize) -> Value {
+pub(super) fn shown(status: &impl Serialize) -> Value {
     let mut shown = serde_json::to_value(status).unwrap_or(Value::Null);
     positions_as_text(&mut shown);
     shown

@@ -104,7 +104,7 @@ fn view_stopped(name: &str, error: &str) -> Problem {
         StatusCode::SERVICE_UNAVAILABLE,
         "view-stopped",
         "View stopped",
-        format!("view {name} has stopped: {error}; when its cause is mended, POST /v1/projections/{name}/rebuild or restart the server"),
+        format!("view {name} has stopped: {error}; when its cause is mended, POST /v1/projections/{name}/rebuild, or settle what it stopped at, see GET /v1/dead-letters?view={name}, or restart the server"),
     )
     .with("view", name)
     .with("error", error)

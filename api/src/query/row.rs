@@ -3,6 +3,7 @@
 use super::read::{COMMON, check, place, query_problem, ready, view, with_place};
 use crate::answer::{JSON, tag};
 use crate::failure::lost;
+use crate::headers::PARKED;
 use crate::parameters::Parameters;
 use crate::path::PathParts;
 use crate::problem::Problem;
@@ -11,7 +12,7 @@ use annals_core::to_json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 
 pub(crate) async fn row(
@@ -61,6 +62,9 @@ pub(crate) async fn row(
     };
     response.headers_mut().insert(ETAG, tag(&etag));
     place(response.headers_mut(), &view, answer.position, answer.epoch);
+    if let Some(parked) = answer.parked {
+        response.headers_mut().insert(PARKED, HeaderValue::from(parked.get()));
+    }
     Ok(response)
 }
 

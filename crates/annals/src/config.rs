@@ -1,10 +1,12 @@
 //! `annals.toml`: the settings of a server. Every key may be left out; a key that is not known is an error.
 
+use crate::failure_config::{ProjectionConfig, ViewConfig};
 use crate::node::CommandLimits;
 use annals_core::APPEND_BYTES_MAX;
 use annals_event_store::{LogSettings, ProbeCommand};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,6 +32,12 @@ pub(crate) struct Config {
     /// Bounds of what commands keep of states.
     #[serde(default)]
     pub(crate) commands: CommandConfig,
+    /// What views and reactors do about what fails.
+    #[serde(default)]
+    pub(crate) projections: ProjectionConfig,
+    /// The same for single views, by name.
+    #[serde(default)]
+    pub(crate) views: BTreeMap<String, ViewConfig>,
 }
 
 /// The section `[commands]`.
@@ -179,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_not_known_is_an_error_that_names_it() {
-        for text in ["prot = 1", "[log]\nvolume = 1"] {
+        for text in ["prot = 1", "[log]\nvolume = 1", "[views.orders]\non_error = \"park\""] {
             let error = toml::from_str::<Config>(text).unwrap_err().to_string();
             assert!(error.contains("unknown field"), "{error}");
         }

@@ -108,6 +108,16 @@ impl Server {
         body(self.checked(path, request.send(content))?)
     }
 
+    /// Posts JSON on behalf of somebody; the answer's JSON.
+    pub(crate) fn post_as(&self, path: &str, actor: &str, content: &[u8]) -> Result<Value> {
+        let request = self
+            .agent
+            .post(format!("{}{path}", self.url))
+            .header("content-type", "application/json")
+            .header("annals-actor", actor);
+        parse(&self.url, path, &body(self.checked(path, request.send(content))?)?)
+    }
+
     /// Posts without a body; the answer as it comes, however long it is.
     pub(crate) fn post_stream(&self, path: &str) -> Result<impl std::io::Read + use<>> {
         let answer = self.agent.post(format!("{}{path}", self.url)).send_empty();

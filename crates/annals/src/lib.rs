@@ -16,6 +16,7 @@ mod banner;
 mod cli;
 mod config;
 mod dispatcher;
+mod failure_config;
 mod follow;
 mod http;
 mod node;
@@ -34,9 +35,9 @@ pub use cli::run;
 pub mod prelude {
     pub use crate::Backend;
     pub use annals_core::{
-        Aggregate, Beside, Boundary, Command, CommandCall, Decision, DecisionModel, Event, EventSet, EventTag, Indexed,
-        InvalidCommand, Key, Keys, Personal, Reactor, Recorded, Rejection, Row, State, View, accept, accept_nothing,
-        reject,
+        Aggregate, Beside, Boundary, Command, CommandCall, Decision, DecisionModel, Event, EventSet, EventTag,
+        FailurePolicy, Indexed, InvalidCommand, Key, Keys, Personal, Reactor, Recorded, Rejection, Row, State, View,
+        accept, accept_nothing, reject,
     };
     pub use std::process::ExitCode;
 }

@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::config::log_settings;
 use crate::dispatcher::CommandDispatcher;
+use crate::failure_config::FailureLimits;
 use crate::server::Role;
 use crate::source::check_domain;
 use annals_commands::{CommandSettings, Commands};
@@ -19,6 +20,7 @@ pub(crate) struct Store {
     dir: DataDir,
     log: Arc<SledLog>,
     limits: CommandLimits,
+    failures: FailureLimits,
 }
 
 /// Bounds of what commands keep of states, in memory and on disk.
@@ -62,6 +64,12 @@ impl Store {
         self
     }
 
+    /// With other settings for what fails in views and reactors.
+    pub(crate) fn failing(mut self, failures: FailureLimits) -> Self {
+        self.failures = failures;
+        self
+    }
+
     /// Snapshots of states; none if they are switched off, or there is no thread for them.
     fn snapshots(&self) -> Option<Arc<SledSnapshots>> {
         if self.limits.settings.snapshot_every == 0 {
@@ -100,6 +108,7 @@ impl Held {
             dir: self.dir,
             log,
             limits: CommandLimits::default(),
+            failures: FailureLimits::default(),
         })
     }
 }
@@ -136,6 +145,8 @@ impl Node {
         }
         let catalog: Arc<Catalog> = Arc::clone(commands.catalog());
         let dispatcher = CommandDispatcher::new(commands.clone(), tokio::runtime::Handle::current());
+        let mut settings = projection_settings(&store.dir);
+        store.failures.apply(&mut settings);
         let projections = Projections::start(
             Arc::clone(&store.log) as Arc<dyn EventLog>,
             catalog,
@@ -146,7 +157,7 @@ impl Node {
             },
             backend.reactors().to_vec(),
             Some(Arc::new(dispatcher)),
-            projection_settings(&store.dir),
+            settings,
         )?;
         Ok(Self {
             store,

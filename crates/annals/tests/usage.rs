@@ -6,7 +6,7 @@ mod common;
 use common::{annals, run, run_with};
 use std::path::Path;
 
-const VERBS: [&str; 10] = [
+const VERBS: [&str; 11] = [
     "serve",
     "demo",
     "load",
@@ -15,6 +15,7 @@ const VERBS: [&str; 10] = [
     "verify",
     "projections",
     "rebuild",
+    "dead-letters",
     "bench",
     "completions",
 ];

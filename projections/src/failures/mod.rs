@@ -5,10 +5,12 @@ mod asked;
 mod backoff;
 mod board;
 mod letters;
+mod offline;
 mod operations;
 mod skips;
 
 pub use board::{DeadLetter, DeadLetterState};
+pub use offline::{dead_letters_offline, stored_row};
 pub use operations::{Operation, OperationError, Verb, What, operation_stream};
 
 pub(crate) use backoff::Backoff;

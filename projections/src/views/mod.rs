@@ -14,7 +14,7 @@ pub use rebuild::{
 };
 
 pub(crate) use build::first_checkpoint;
-pub(crate) use directory::ViewsDir;
+pub(crate) use directory::{ViewStore, ViewsDir};
 pub(crate) use fold::{Stop, panic_text, stop};
 pub(crate) use online::{begin_rebuild, repair};
 pub(crate) use running::{RunningView, Shared};

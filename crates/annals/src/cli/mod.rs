@@ -3,6 +3,7 @@
 mod backup;
 mod bench;
 mod completions;
+mod dead_letters;
 mod demo;
 mod events;
 mod examine_volume;
@@ -59,6 +60,7 @@ enum Verb {
     Verify(verify::Args),
     Projections(projections::Args),
     Rebuild(rebuild::Args),
+    DeadLetters(dead_letters::Args),
     Backup(backup::Args),
     Restore(restore::Args),
     Salvage(salvage::Args),
@@ -107,6 +109,7 @@ impl Verb {
             Self::Verify(args) => args.run(),
             Self::Projections(args) => args.run(backend),
             Self::Rebuild(args) => args.run(backend),
+            Self::DeadLetters(args) => args.run(backend),
             Self::Backup(args) => args.run(),
             Self::Restore(args) => args.run(),
             Self::Salvage(args) => args.run(),

@@ -1,17 +1,18 @@
-//! `annals projections`: how far views and reactors are, and `resume` for a reactor that lost its outbox.
+//! `annals projections`: how far views and reactors are; `pause` and `resume`, also of a reactor that lost its outbox.
 
+use super::dead_letters::{DecisionArgs, PlaceArgs, append_offline, decide};
 use super::output::{FormatArg, Listing};
 use super::verdict::{Outcome, Verdict};
 use crate::backend::Backend;
-use crate::http::Server;
+use crate::http::{Server, path_part};
 use crate::node::projection_settings;
 use crate::source::{DataArg, Instead, Source};
 use annals_core::Position;
-use annals_projections::{ViewDefinition, resume_reactor, statuses_offline};
+use annals_projections::{Operation, Verb, ViewDefinition, resume_reactor, statuses_offline};
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "name",
     "kind",
     "state",
@@ -19,6 +20,7 @@ const COLUMNS: [&str; 8] = [
     "lag_events",
     "lag_seconds",
     "rate",
+    "dead_letters",
     "error",
 ];
 
@@ -26,14 +28,27 @@ const HELP: &str = "\
 Examples:
   annals projections                                 offline, read from their stores
   annals projections --url http://127.0.0.1:8081     of a running server (its query API)
+  annals projections pause orders --url http://127.0.0.1:8081
+  annals projections resume orders --url http://127.0.0.1:8081
   annals projections resume fulfilment --from 1201   after an outbox was lost";
 
-const RESUME_HELP: &str = "\
-An outbox is not derived from the log. If it is missing, its reactor refuses to run, because
-it cannot know which of its commands were sent. The event at the position given is then the
-first that it reacts to; from those before it takes its state alone.
+const PAUSE_HELP: &str = "\
+A view that is paused folds nothing and serves its rows as they stand; a reactor that is paused
+neither reacts nor sends commands. It rests until it is resumed, also after a restart. The
+decision stands in the log, in $operations/NAME.
 
 Example:
+  annals projections pause orders --url http://127.0.0.1:8081 --reason 'disk is being moved'";
+
+const RESUME_HELP: &str = "\
+Without --from: one that was paused goes on.
+
+An outbox is not derived from the log. If it is missing, its reactor refuses to run, because
+it cannot know which of its commands were sent. The event at the position given with --from is
+then the first that it reacts to; from those before it takes its state alone. Offline only.
+
+Examples:
+  annals projections resume orders --url http://127.0.0.1:8081
   annals projections resume fulfilment --from 1201";
 
 /// Show state, position and lag of views and reactors
@@ -56,25 +71,49 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Tell a reactor whose outbox is lost from where to go on
-    #[command(after_help = RESUME_HELP)]
-    Resume {
-        /// The reactor
+    /// Let a view or reactor rest
+    #[command(after_help = PAUSE_HELP)]
+    Pause {
+        /// The view or reactor
         name: String,
 
-        /// Position of the first event that it reacts to
-        #[arg(long, value_name = "POSITION")]
-        from: Position,
+        #[command(flatten)]
+        decision: DecisionArgs,
 
         #[command(flatten)]
-        data: DataArg,
+        place: PlaceArgs,
+    },
+    /// Let one that was paused go on, or tell a reactor whose outbox is lost from where to go on
+    #[command(after_help = RESUME_HELP)]
+    Resume {
+        /// The view or reactor
+        name: String,
+
+        /// Position of the first event that a reactor whose outbox is lost reacts to
+        #[arg(long, value_name = "POSITION", conflicts_with_all = ["url", "reason", "actor"])]
+        from: Option<Position>,
+
+        #[command(flatten)]
+        decision: DecisionArgs,
+
+        #[command(flatten)]
+        place: PlaceArgs,
     },
 }
 
 impl Args {
     pub(crate) fn run(&self, backend: &Backend) -> Outcome {
         match &self.action {
-            Some(Action::Resume { name, from, data }) => resume(backend, name, *from, data),
+            Some(Action::Resume {
+                name,
+                from: Some(from),
+                place,
+                ..
+            }) => resume(backend, name, *from, &place.data),
+            Some(Action::Resume {
+                name, decision, place, ..
+            }) => rest(backend, name, false, decision, place),
+            Some(Action::Pause { name, decision, place }) => rest(backend, name, true, decision, place),
             None => self.list(backend),
         }
     }
@@ -131,6 +170,23 @@ fn resume(backend: &Backend, name: &str, from: Position, data: &DataArg) -> Outc
     super::note(format_args!(
         "reactor {name} goes on from position {from} at the next `serve`"
     ));
+    Ok(Verdict::Fine)
+}
+
+/// Lets a view or reactor rest, or go on.
+fn rest(backend: &Backend, name: &str, pause: bool, decision: &DecisionArgs, place: &PlaceArgs) -> Outcome {
+    if let Some(url) = &place.url {
+        let verb = if pause { "pause" } else { "resume" };
+        decide(url, &format!("projections/{}/{verb}", path_part(name)), decision)?;
+        return Ok(Verdict::Fine);
+    }
+    let version = match backend.reactors().iter().any(|reactor| reactor.name() == name) {
+        true => None,
+        false => Some(find_view(backend, name)?.version()),
+    };
+    let verb = if pause { Verb::Pause } else { Verb::Resume };
+    let operation = Operation::new(name, version, verb, &decision.reason)?;
+    append_offline(backend, &place.data, &operation, decision)?;
     Ok(Verdict::Fine)
 }
 

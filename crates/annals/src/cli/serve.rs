@@ -4,6 +4,7 @@ use super::{runtime, tracing_to_stderr};
 use crate::backend::Backend;
 use crate::cli::verdict::{Outcome, Verdict};
 use crate::config::Config;
+use crate::failure_config::FailureLimits;
 use crate::node::{CommandLimits, Store};
 use crate::query_dir::QueryDir;
 use crate::query_node::QueryNode;
@@ -42,6 +43,13 @@ annals.toml, every key may be left out, options win over it:
   cached_state_bytes_max = 67108864  bytes of them
   snapshot_every = 250            events of a stream after which its state is kept on disk, 0 for never
   snapshot_bytes_max = 536870912  bytes of kept states on disk
+  [projections]
+  attempts_max = 5                how often a failing event or command is tried, at least 1
+  retry_pause_seconds_max = 30    longest pause between two attempts
+  dead_letters_max = 1000         keys that a view or reactor parks, then it stops
+  parked_events_max = 100000      events that wait for the parked keys of a view, then it stops
+  [views.NAME]
+  on_failure = \"stop\"             or \"park\": park the key of an event that fails, and go on [default: the view's]
 
 Examples:
   annals serve
@@ -100,6 +108,7 @@ struct Plan {
     addresses: Addresses,
     log: LogSettings,
     commands: CommandLimits,
+    failures: FailureLimits,
 }
 
 /// What a query node needs.
@@ -114,7 +123,7 @@ impl Args {
         self.check()?;
         let served = match &self.log {
             Some(url) => serve_queries(backend, &self.query_plan(url)?),
-            None => serve_log(backend, self.plan()?),
+            None => serve_log(backend, self.plan(backend)?),
         };
         served.map(|()| Verdict::Fine)
     }
@@ -178,7 +187,7 @@ impl Args {
         })
     }
 
-    fn plan(&self) -> Result<Plan> {
+    fn plan(&self, backend: &Backend) -> Result<Plan> {
         let mut config = self.config()?;
         let defaults = Addresses::default();
         let addresses = Addresses {
@@ -199,6 +208,7 @@ impl Args {
             addresses,
             log: config.log.settings()?,
             commands: config.commands.limits(),
+            failures: FailureLimits::of(config.projections, &config.views, backend)?,
         })
     }
 }
@@ -219,7 +229,8 @@ fn serve_log(backend: &Backend, plan: Plan) -> Result<()> {
     let served = runtime.block_on(async {
         // A port in use is found out before a large log is opened.
         let listeners = Listeners::bind(&plan.addresses, plan.role).await?;
-        serve(backend, held.open(plan.log)?.limited(plan.commands), listeners, None).await
+        let store = held.open(plan.log)?.limited(plan.commands).failing(plan.failures);
+        serve(backend, store, listeners, None).await
     });
     // Whatever still waits for a disk that does not answer must not keep the process.
     runtime.shutdown_background();
