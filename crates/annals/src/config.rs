@@ -2,6 +2,7 @@
 
 use crate::failure_config::{ProjectionConfig, ViewConfig};
 use crate::node::CommandLimits;
+use annals_api::ApiBounds;
 use annals_core::APPEND_BYTES_MAX;
 use annals_event_store::{LogSettings, ProbeCommand};
 use anyhow::{Context, Result, ensure};
@@ -13,6 +14,15 @@ use std::time::Duration;
 
 /// Smallest queue in bytes: the largest append with what describes its events, and room to spare.
 const QUEUE_BYTES_MIN: usize = 2 * APPEND_BYTES_MAX;
+
+/// Least room for bodies: the largest one, and the longest line beside it.
+const BODY_BYTES_MIN: usize = 2 << 20;
+/// Least room for answers: the largest one, with an item more than it may have.
+const ANSWER_BYTES_MIN: usize = 16 << 20;
+/// More room than this is a slip of the pen.
+const ROOM_BYTES_MAX: usize = 1 << 40;
+/// Most requests of many lines under way.
+const BULK_REQUESTS_MAX: usize = 100_000;
 
 /// What stands in a configuration file. Options of the command line win over it.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
@@ -38,6 +48,57 @@ pub(crate) struct Config {
     /// The same for single views, by name.
     #[serde(default)]
     pub(crate) views: BTreeMap<String, ViewConfig>,
+    /// Bounds of what requests and answers hold in memory.
+    #[serde(default)]
+    pub(crate) api: ApiConfig,
+}
+
+/// The section `[api]`: what each of the two APIs holds in memory for all its callers together.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApiConfig {
+    body_bytes_max: Option<usize>,
+    answer_bytes_max: Option<usize>,
+    bulk_requests_max: Option<usize>,
+}
+
+impl ApiConfig {
+    /// The bounds: what is said here, else the defaults. Room that one request does not fit into is an error.
+    pub(crate) fn bounds(&self) -> Result<ApiBounds> {
+        let mut bounds = ApiBounds::default();
+        let said = [
+            (
+                "body_bytes_max",
+                self.body_bytes_max,
+                &mut bounds.body_bytes_max,
+                BODY_BYTES_MIN,
+                ROOM_BYTES_MAX,
+            ),
+            (
+                "answer_bytes_max",
+                self.answer_bytes_max,
+                &mut bounds.answer_bytes_max,
+                ANSWER_BYTES_MIN,
+                ROOM_BYTES_MAX,
+            ),
+            (
+                "bulk_requests_max",
+                self.bulk_requests_max,
+                &mut bounds.bulk_requests_max,
+                1,
+                BULK_REQUESTS_MAX,
+            ),
+        ];
+        for (key, said, bound, least, most) in said {
+            let Some(said) = said else { continue };
+            ensure!(
+                (least..=most).contains(&said),
+                "[api] {key} = {said} is out of bounds: set it to {least} at least and {most} at most, or leave it out"
+            );
+            *bound = said;
+        }
+        Ok(bounds)
+    }
 }
 
 /// The section `[commands]`.
@@ -99,6 +160,7 @@ impl Config {
         let said = || format!("{} is not valid", path.display());
         let config: Self = toml::from_str(&text).with_context(said)?;
         config.log.settings().with_context(said)?;
+        config.api.bounds().with_context(said)?;
         Ok(config)
     }
 }
@@ -186,8 +248,33 @@ mod tests {
     }
 
     #[test]
+    fn room_that_a_request_does_not_fit_into_is_refused_with_what_goes() {
+        let bounds = |text: &str| toml::from_str::<ApiConfig>(text).unwrap().bounds();
+        for text in [
+            "body_bytes_max = 2097151",
+            "answer_bytes_max = 1",
+            "bulk_requests_max = 0",
+            "bulk_requests_max = 100001",
+        ] {
+            let error = bounds(text).unwrap_err().to_string();
+            assert!(error.contains("[api]") && error.contains("at least"), "{error}");
+        }
+        let (said, defaults) = (
+            bounds("body_bytes_max = 4194304\nbulk_requests_max = 1").unwrap(),
+            ApiBounds::default(),
+        );
+        assert_eq!((said.body_bytes_max, said.bulk_requests_max), (4 << 20, 1));
+        assert_eq!(said.answer_bytes_max, defaults.answer_bytes_max);
+    }
+
+    #[test]
     fn a_key_that_is_not_known_is_an_error_that_names_it() {
-        for text in ["prot = 1", "[log]\nvolume = 1", "[views.orders]\non_error = \"park\""] {
+        for text in [
+            "prot = 1",
+            "[log]\nvolume = 1",
+            "[views.orders]\non_error = \"park\"",
+            "[api]\nbodies = 1",
+        ] {
             let error = toml::from_str::<Config>(text).unwrap_err().to_string();
             assert!(error.contains("unknown field"), "{error}");
         }

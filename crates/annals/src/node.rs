@@ -6,6 +6,7 @@ use crate::dispatcher::CommandDispatcher;
 use crate::failure_config::FailureLimits;
 use crate::server::Role;
 use crate::source::check_domain;
+use annals_api::ApiBounds;
 use annals_commands::{CommandSettings, Commands};
 use annals_core::{Appender, Catalog, EventLog, SnapshotStore};
 use annals_event_store::{DataDir, LogSettings, OpenOptions, SledLog, SledSnapshots};
@@ -21,6 +22,7 @@ pub(crate) struct Store {
     log: Arc<SledLog>,
     limits: CommandLimits,
     failures: FailureLimits,
+    bounds: ApiBounds,
 }
 
 /// Bounds of what commands keep of states, in memory and on disk.
@@ -70,6 +72,17 @@ impl Store {
         self
     }
 
+    /// With other bounds for requests and answers.
+    pub(crate) fn bounded(mut self, bounds: ApiBounds) -> Self {
+        self.bounds = bounds;
+        self
+    }
+
+    /// The bounds of requests and answers.
+    pub(crate) fn bounds(&self) -> ApiBounds {
+        self.bounds
+    }
+
     /// Snapshots of states; none if they are switched off, or there is no thread for them.
     fn snapshots(&self) -> Option<Arc<SledSnapshots>> {
         if self.limits.settings.snapshot_every == 0 {
@@ -109,6 +122,7 @@ impl Held {
             log,
             limits: CommandLimits::default(),
             failures: FailureLimits::default(),
+            bounds: ApiBounds::default(),
         })
     }
 }

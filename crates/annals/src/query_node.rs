@@ -10,7 +10,7 @@ use crate::http::Server;
 use crate::query_dir::{Followed, QueryDir};
 use crate::server::{Signals, bind, first_ended, spawn};
 use crate::source::check_domain;
-use annals_api::{ApiState, query_api};
+use annals_api::{ApiBounds, ApiState, query_api};
 use annals_core::{Appender, EventLog};
 use annals_projections::{Projections, furthest_read};
 use anyhow::{Result, anyhow, bail};
@@ -32,6 +32,7 @@ pub(crate) struct QueryNode {
     listener: std::net::TcpListener,
     query_url: String,
     first: Met,
+    bounds: ApiBounds,
 }
 
 /// What is known of the log at a beginning.
@@ -71,7 +72,14 @@ impl QueryNode {
             listener,
             query_url,
             first,
+            bounds: ApiBounds::default(),
         })
+    }
+
+    /// With other bounds for requests and answers.
+    pub(crate) fn bounded(mut self, bounds: ApiBounds) -> Self {
+        self.bounds = bounds;
+        self
     }
 
     /// Serves until a signal, then lets everything finish.
@@ -88,7 +96,8 @@ impl QueryNode {
         let (dir, server) = (self.dir, self.server);
         loop {
             let listener = TcpListener::from_std(self.listener.try_clone()?)?;
-            let running = Running::start(backend, &dir, &server, met).await?;
+            let mut running = Running::start(backend, &dir, &server, met).await?;
+            running.state.bounds = self.bounds;
             match running.serve(listener, &mut signals).await? {
                 Ended::Told => return Ok(()),
                 Ended::History(why) => tracing::warn!(why, "the views of this node are of another history"),

@@ -140,6 +140,7 @@ pub(crate) async fn serve(backend: &Backend, store: Store, listeners: Listeners,
 fn state(node: &Node) -> ApiState {
     let log = Arc::clone(node.store.log());
     let mut state = ApiState::new(node.commands.clone());
+    state.bounds = node.store.bounds();
     state.projections = Some(node.projections.clone());
     state.domain = node.store.dir().domain().map(str::to_owned);
     let numbers = Arc::clone(&log);

@@ -10,6 +10,7 @@ use crate::query_dir::QueryDir;
 use crate::query_node::QueryNode;
 use crate::server::{Addresses, Listeners, Role, serve};
 use crate::source::{DEFAULT_DATA, Instead, is_url};
+use annals_api::ApiBounds;
 use annals_event_store::LogSettings;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -50,6 +51,10 @@ annals.toml, every key may be left out, options win over it:
   parked_events_max = 100000      events that wait for the parked keys of a view, then it stops
   [views.NAME]
   on_failure = \"stop\"             or \"park\": park the key of an event that fails, and go on [default: the view's]
+  [api]                           for each of the two APIs, all its callers together
+  body_bytes_max = 33554432       bytes of large bodies, at least 2097152
+  answer_bytes_max = 67108864     bytes of large answers, at least 16777216
+  bulk_requests_max = 32          requests of many lines under way, at least 1
 
 Examples:
   annals serve
@@ -109,6 +114,7 @@ struct Plan {
     log: LogSettings,
     commands: CommandLimits,
     failures: FailureLimits,
+    api: ApiBounds,
 }
 
 /// What a query node needs.
@@ -116,6 +122,7 @@ struct QueryPlan {
     data: PathBuf,
     url: String,
     address: SocketAddr,
+    api: ApiBounds,
 }
 
 impl Args {
@@ -181,6 +188,7 @@ impl Args {
         let address = address.unwrap_or(Addresses::default().query);
         annals_api::check_loopback(address)?;
         Ok(QueryPlan {
+            api: config.api.bounds()?,
             data: self.data(&mut config),
             url: url.to_owned(),
             address,
@@ -209,6 +217,7 @@ impl Args {
             log: config.log.settings()?,
             commands: config.commands.limits(),
             failures: FailureLimits::of(config.projections, &config.views, backend)?,
+            api: config.api.bounds()?,
         })
     }
 }
@@ -229,7 +238,11 @@ fn serve_log(backend: &Backend, plan: Plan) -> Result<()> {
     let served = runtime.block_on(async {
         // A port in use is found out before a large log is opened.
         let listeners = Listeners::bind(&plan.addresses, plan.role).await?;
-        let store = held.open(plan.log)?.limited(plan.commands).failing(plan.failures);
+        let store = held
+            .open(plan.log)?
+            .limited(plan.commands)
+            .failing(plan.failures)
+            .bounded(plan.api);
         serve(backend, store, listeners, None).await
     });
     // Whatever still waits for a disk that does not answer must not keep the process.
@@ -244,7 +257,7 @@ fn serve_queries(backend: &Backend, plan: &QueryPlan) -> Result<()> {
     let runtime = runtime()?;
     let served = runtime.block_on(async {
         let node = QueryNode::prepare(backend, dir, &plan.url, plan.address).await?;
-        node.serve(backend).await
+        node.bounded(plan.api).serve(backend).await
     });
     // Whoever still waits for the command node must not keep the process.
     runtime.shutdown_background();
