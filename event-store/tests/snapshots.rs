@@ -259,6 +259,19 @@ fn a_damaged_file_gives_the_snapshot_that_was_kept_or_none() {
 }
 
 #[test]
+fn a_summary_that_was_being_written_at_a_crash_costs_no_snapshot() {
+    let temp = tempfile::tempdir().unwrap();
+    let held = dir(temp.path());
+    let snapshots = open(&held, log(1, 100));
+    keep(&snapshots, &snapshot(1, 10, 300));
+    snapshots.close();
+    let directory = files(&held.snapshots_path())[0].parent().unwrap().to_owned();
+    fs::write(directory.join("snap.00000000FFFFFFFF.generating"), b"").unwrap();
+    let snapshots = open(&held, log(1, 100));
+    assert_eq!(snapshots.find(&stream(1)), Some(snapshot(1, 10, 300)));
+}
+
+#[test]
 fn a_directory_as_a_kill_leaves_it_gives_what_was_kept_or_none() {
     let (temp, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let held = dir(temp.path());

@@ -8,11 +8,14 @@ mod damage;
 mod support;
 
 use annals_core::*;
-use annals_event_store::{DataDir, LogSettings, OpenError, OpenOptions, Salvage, SledLog, decode_frame};
+use annals_event_store::{
+    BackupFile, BackupSource, DataDir, LogSettings, OpenError, OpenOptions, Salvage, SledLog, decode_frame,
+};
 use damage::alter;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use support::{append, copy_tree, open, small, texts};
 
 const VOLUME: &str = "log/00000000000000000001";
@@ -310,4 +313,31 @@ fn a_damaged_group_in_the_journal_in_front_of_acknowledged_ones_is_named_and_not
     let found = salvage.found();
     assert_eq!((found.end.get(), found.behind), (14, 15));
     assert_eq!(found.missing, [(Position::new(15), Position::new(15))]);
+}
+
+#[test]
+fn a_log_whose_last_volume_is_new_and_empty_opens_with_an_empty_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, held) = open(&dir.path().join("live"), settings());
+    let said: Vec<String> = (0..30).map(|number| format!("said {number}")).collect();
+    for text in &said {
+        append(&log, "a/1", &[text]).unwrap();
+    }
+    // What is restored is such a log: all of it in closed volumes, and an empty one to go on with.
+    let (file, mut life) = (dir.path().join("backup"), dir.path().join("life-0"));
+    let backup = BackupSource::new(&held, Arc::new(log));
+    backup.write(fs::File::create(&file).unwrap(), &mut |_| ()).unwrap();
+    BackupFile::open(&file).unwrap().restore(&life, &mut |_| ()).unwrap();
+    for number in 1..4 {
+        let (log, _held) = open(&life, settings());
+        assert_eq!(log.head().get(), 30);
+        assert_eq!(texts(&log, Position::ZERO), said);
+        // Killed before anything was appended.
+        let next = dir.path().join(format!("life-{number}"));
+        copy_tree(&life, &next);
+        life = next;
+    }
+    let (log, _held) = open(&life, settings());
+    assert_eq!(append(&log, "a/1", &["more"]).unwrap().position.get(), 31);
+    assert!(log.verify(&mut |_| ()).unwrap().problems.is_empty());
 }

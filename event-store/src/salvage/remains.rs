@@ -108,7 +108,7 @@ impl Remains {
 }
 
 fn read_secret(log: &Path) -> Option<[u8; 32]> {
-    fs::read(log.join("secret")).ok()?.try_into().ok()
+    LogSecret::look(log).ok().map(|(secret, _)| *secret.as_bytes())
 }
 
 /// Copies a file; false if it cannot be read. An error is one of writing.

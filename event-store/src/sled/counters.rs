@@ -11,8 +11,10 @@ const SYNC_MICROS: &[u64] = &[
     100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 1_000_000, 10_000_000,
 ];
 /// Why appends are refused.
-const REASONS: [&str; 8] = [
+const REASONS: [&str; 11] = [
     "conflict",
+    "condition-failed",
+    "condition-outrun",
     "key-reused",
     "overloaded",
     "storage-full",
@@ -20,6 +22,7 @@ const REASONS: [&str; 8] = [
     "invalid",
     "closed",
     "failed",
+    "other",
 ];
 
 pub(super) struct Counters {
@@ -57,6 +60,8 @@ impl Counters {
                 add(&self.appends, 1);
                 add(&self.events, appended.events.len() as u64);
             }
+            // Sent back to be checked anew: whoever gives up counts it.
+            Err(AppendError::ConditionOutrun { .. }) => {}
             Err(error) => self.refused(error),
         }
     }
@@ -72,8 +77,9 @@ impl Counters {
             AppendError::Invalid(_) | AppendError::TooLarge { .. } => "invalid",
             AppendError::Closed(_) => "closed",
             AppendError::OutcomeUnknown(_) => "failed",
-            // Conditions over what others appended, too.
-            _ => "conflict",
+            AppendError::ConditionFailed { .. } => "condition-failed",
+            AppendError::ConditionOutrun { .. } => "condition-outrun",
+            _ => "other",
         };
         if let Some(at) = REASONS.iter().position(|known| *known == reason) {
             add(&self.refused[at], 1);

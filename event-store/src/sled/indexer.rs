@@ -3,6 +3,7 @@
 
 use super::generation::Generation;
 use super::shared::Shared;
+use super::watchdog::Place;
 use annals_core::{LogError, Position};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,7 +88,9 @@ fn merge(shared: &Shared, wake: &Receiver<()>, stop: &AtomicBool) {
 }
 
 pub(super) fn write(shared: &Shared, generation: &Generation, position: Position) -> Result<(), LogError> {
-    shared.index.write(generation, shared.epoch, position)?;
+    let moved_on = || shared.syncs.moved_on(Place::Index);
+    let write = || shared.index.write(generation, shared.epoch, position, &moved_on);
+    shared.syncs.run(Place::Index, None, write)?;
     for (stream, head) in generation.heads() {
         shared.heads.insert(stream.into(), head);
     }

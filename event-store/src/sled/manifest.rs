@@ -131,11 +131,8 @@ impl Manifest {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(dir)?,
             Err(error) => return Err(io(error)),
         };
-        let file = dir.join("secret");
-        let lost = |why: String| OpenError::storage(&file, format!("the log's secret {why}: restore it from a backup"));
-        let secret = fs::read(&file).map_err(|error| lost(format!("cannot be read ({error})")))?;
-        let secret = <[u8; 32]>::try_from(secret.as_slice()).map_err(|_| lost("does not have 32 bytes".into()))?;
-        Ok((manifest, LogSecret::from_bytes(secret)))
+        let secret = LogSecret::read(dir).map_err(|why| OpenError::storage(&LogSecret::path(dir), why))?;
+        Ok((manifest, secret))
     }
 
     fn read(bytes: &[u8]) -> Result<Self, String> {
@@ -190,7 +187,7 @@ impl Manifest {
         fs::create_dir_all(dir).map_err(io)?;
         // Everything in it may be synced, and is lost with its name.
         sync_dir(dir.parent().unwrap_or(Path::new("."))).map_err(io)?;
-        write_atomically(&dir.join("secret"), LogSecret::random().as_bytes()).map_err(io)?;
+        LogSecret::random().write(dir).map_err(io)?;
         let manifest = Self::new(None, vec![VolumeEntry::written(Position::new(1))]);
         manifest.save(dir).map_err(io)?;
         Ok(manifest)

@@ -32,7 +32,7 @@ pub(super) async fn append_on_condition(shared: Arc<Shared>, append: Append) -> 
     let refused = |error: &AppendError| shared.counters.refused(error);
     let bytes = check_bounds(&append).inspect_err(refused)?;
     for _ in 0..ATTEMPTS_MAX {
-        let checked = check(&shared, &append).await?;
+        let checked = check(&shared, &append).await.inspect_err(refused)?;
         let (answer, answered) = oneshot::channel();
         let append = append.clone();
         let queued = Queued {
@@ -49,7 +49,9 @@ pub(super) async fn append_on_condition(shared: Arc<Shared>, append: Append) -> 
             result => return result,
         }
     }
-    Err(AppendError::ConditionOutrun { attempts: ATTEMPTS_MAX })
+    let outrun = AppendError::ConditionOutrun { attempts: ATTEMPTS_MAX };
+    refused(&outrun);
+    Err(outrun)
 }
 
 /// Checks a condition up to the durable head. One that fails is queued all the same: a known key answers before it.

@@ -4,8 +4,9 @@
 use super::manifest::{Manifest, Parent, VolumeEntry};
 use super::volume::Volume;
 use crate::block_file::{BlockFile, BlockFileWriter};
-use crate::files::{sync_dir, write_atomically};
+use crate::files::sync_dir;
 use crate::frame::{FrameMeta, encode_frame};
+use crate::secret::LogSecret;
 use annals_core::{Block, Epoch, LogError, Position};
 use serde_json::json;
 use std::fs::{self, File};
@@ -39,7 +40,7 @@ pub(crate) fn write_log(
     progress: &mut dyn FnMut(Position),
 ) -> Result<Epoch, LogError> {
     fs::create_dir_all(dir).map_err(storage)?;
-    write_atomically(&dir.join("secret"), &origin.secret).map_err(storage)?;
+    LogSecret::from_bytes(origin.secret).write(dir).map_err(storage)?;
     let parent = Parent {
         epoch: origin.epoch,
         head: origin.head,

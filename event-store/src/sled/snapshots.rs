@@ -4,6 +4,7 @@
 //! build of the program wrote them: another build may fold events to other states, so it begins anew. What is damaged,
 //! of another epoch or ahead of the log is ignored, and overwritten some day.
 
+use super::volume::remove_unfinished;
 use crate::data_dir::DataDir;
 use annals_core::{Epoch, EventLog, Position, SNAPSHOT_LEN_MAX, Snapshot, SnapshotStore, StreamId, Version};
 use std::fs::{self, File};
@@ -389,6 +390,9 @@ fn stamp(build: u64) -> [u8; 9] {
 }
 
 fn open(path: &Path) -> Result<sled::Db, String> {
+    if path.exists() {
+        remove_unfinished(path).map_err(|error| error.to_string())?;
+    }
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(CACHE_BYTES)

@@ -82,7 +82,7 @@ fn create(path: &Path) -> io::Result<()> {
 
 /// Removes what a crash left of a summary that sled was writing: it takes a half-written one for the newest, and then
 /// does not open. One that is whole has another name.
-fn remove_unfinished(path: &Path) -> io::Result<()> {
+pub(super) fn remove_unfinished(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let path = entry?.path();
         if path.extension().is_some_and(|end| end == "generating") {

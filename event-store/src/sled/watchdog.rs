@@ -17,13 +17,18 @@ pub(super) const LOOK: Duration = Duration::from_millis(500);
 pub(super) enum Place {
     Journal,
     Volume,
+    Index,
+}
+
+impl Place {
+    const ALL: [Self; 3] = [Self::Journal, Self::Volume, Self::Index];
 }
 
 /// The syncs under way, at most one at each place, and the answers that wait for the journal's.
 pub(super) struct Syncs {
     zero: Instant,
     /// When each began, milliseconds after `zero`, and one; 0 when there is none.
-    began: [AtomicU64; 2],
+    began: [AtomicU64; Place::ALL.len()],
     waiting: Mutex<Answers>,
     given_up: AtomicBool,
 }
@@ -70,7 +75,7 @@ impl Syncs {
     /// The place whose sync takes longer than `max`.
     fn overdue(&self, max: Duration) -> Option<Place> {
         let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
-        [Place::Journal, Place::Volume].into_iter().find(|place| {
+        Place::ALL.into_iter().find(|place| {
             let began = self.began[*place as usize].load(Ordering::Acquire);
             began > 0 && self.now().saturating_sub(began) >= max
         })
@@ -89,6 +94,7 @@ impl Syncs {
             let what = match place {
                 Place::Journal => "the journal",
                 Place::Volume => "a volume",
+                Place::Index => "the index",
             };
             let why = format!(
                 "a sync of {what} has not come back within {} s: the disk does not answer",
@@ -147,6 +153,26 @@ mod tests {
             assert!(syncs.given_up());
             let told = answered.blocking_recv().unwrap();
             assert!(matches!(told, Err(AppendError::OutcomeUnknown(_))), "{told:?}");
+            drop(release);
+        });
+    }
+
+    #[test]
+    fn an_index_that_is_never_written_fails_the_log_though_appends_go_on() {
+        let syncs = Syncs::default();
+        let (release, held) = channel::<()>();
+        let (_watching, stop) = sync_channel(0);
+        let (failed, why) = channel();
+        std::thread::scope(|scope| {
+            let syncs = &syncs;
+            scope.spawn(move || syncs.run(Place::Index, None, || held.recv().unwrap_err()));
+            // The journal's syncs come back all the time.
+            syncs.run(Place::Journal, None, || ());
+            syncs.watch(Duration::from_millis(20), Duration::from_millis(1), &stop, |why| {
+                failed.send(why.to_owned()).unwrap()
+            });
+            assert!(why.recv().unwrap().contains("the index"));
+            assert!(syncs.given_up());
             drop(release);
         });
     }

@@ -284,6 +284,9 @@ fn damage(index: &Path, random: &mut StdRng) {
     let entries = std::fs::read_dir(index).unwrap();
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
+    if files.is_empty() {
+        return;
+    }
     for _ in 0..random.random_range(1..4) {
         let file = &files[random.random_range(0..files.len())];
         let mut bytes = std::fs::read(file).unwrap_or_default();

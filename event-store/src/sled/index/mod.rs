@@ -157,8 +157,15 @@ impl Index {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Adds a generation as a new run; everything up to `position` is then indexed.
-    pub(super) fn write(&self, generation: &Generation, epoch: Epoch, position: Position) -> Result<(), LogError> {
+    /// Adds a generation as a new run; everything up to `position` is then indexed. `moved_on` is told when the entries
+    /// are written, and when they are synced.
+    pub(super) fn write(
+        &self,
+        generation: &Generation,
+        epoch: Epoch,
+        position: Position,
+        moved_on: &dyn Fn(),
+    ) -> Result<(), LogError> {
         if self.runs().len() >= RUNS_MAX {
             return Err(storage("its runs are not merged any more"));
         }
@@ -173,7 +180,9 @@ impl Index {
         };
         let mut writer = RunWriter::create(&run_path(&self.dir, number), stretch)?;
         generation.for_each_sorted(|kind, name, first, positions| writer.push(&key(kind, name), first, positions))?;
+        moved_on();
         let run = Arc::new(writer.finish()?);
+        moved_on();
         self.commit(Some((epoch, position)), |runs| runs.push(run))
     }
 

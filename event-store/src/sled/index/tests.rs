@@ -178,19 +178,19 @@ proptest! {
             match step {
                 Step::Write(events) => {
                     let generation = generation(&mut model, &events);
-                    index.write(&generation, epoch, Position::new(model.head)).unwrap();
+                    index.write(&generation, epoch, Position::new(model.head), &|| ()).unwrap();
                 }
                 Step::Long(count) => {
                     let events = vec![Told { stream: 3, tag: Some(1), key: false, id: None }; usize::from(count)];
                     let generation = generation(&mut model, &events);
-                    index.write(&generation, epoch, Position::new(model.head)).unwrap();
+                    index.write(&generation, epoch, Position::new(model.head), &|| ()).unwrap();
                 }
                 Step::Merge => merge_all(&index),
                 Step::Reopen => index = open(dir.path()),
                 Step::CrashBeforeManifest => {
                     let manifest = std::fs::read(dir.path().join("manifest")).ok();
                     let lost = generation(&mut model.clone(), &[Told { stream: 1, tag: None, key: true, id: None }]);
-                    index.write(&lost, epoch, Position::new(model.head + 1)).unwrap();
+                    index.write(&lost, epoch, Position::new(model.head + 1), &|| ()).unwrap();
                     match manifest {
                         Some(bytes) => std::fs::write(dir.path().join("manifest"), bytes).unwrap(),
                         None => std::fs::remove_file(dir.path().join("manifest")).unwrap(),
@@ -229,7 +229,9 @@ fn one_run(dir: &Path, count: u64) -> Index {
         count as usize
     ];
     let generation = generation(&mut model, &events);
-    index.write(&generation, Epoch::random(), Position::new(count)).unwrap();
+    index
+        .write(&generation, Epoch::random(), Position::new(count), &|| ())
+        .unwrap();
     index
 }
 
@@ -269,7 +271,9 @@ fn a_merge_that_is_told_to_stop_leaves_everything_as_it_was() {
                 5000
             ],
         );
-        index.write(&generation, epoch, Position::new(model.head)).unwrap();
+        index
+            .write(&generation, epoch, Position::new(model.head), &|| ())
+            .unwrap();
     }
     let before = files(dir.path());
     assert!(!index.merge_once(&AtomicBool::new(true)).unwrap());
