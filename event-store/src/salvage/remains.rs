@@ -5,7 +5,6 @@ use super::SalvageError;
 use crate::data_dir::{self, DEFAULT_NAME};
 use crate::files::{parent, sync_dir};
 use crate::secret::LogSecret;
-use crate::sled;
 use annals_core::{Epoch, Position};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -56,11 +55,14 @@ impl Remains {
                 *LogSecret::random().as_bytes()
             }
         };
-        let stated = sled::stated(&log);
+        let stated = crate::sled::stated(&log);
         if stated.is_none() {
             notes.push("the log's manifest cannot be read: its history is the one that most blocks are of".into());
         }
-        let known = stated.into_iter().chain(sled::indexed(&data.join("index"))).collect();
+        let known = stated
+            .into_iter()
+            .chain(crate::sled::indexed(&data.join("index")))
+            .collect();
         Ok(Self {
             _lock: lock,
             name,
