@@ -157,7 +157,7 @@ fn decoded(text: &str) -> Result<String, Problem> {
         .map_err(|_| invalid("a parameter is not UTF-8: percent-encode its bytes".to_owned()))
 }
 
-fn invalid(detail: String) -> Problem {
+pub(crate) fn invalid(detail: String) -> Problem {
     Problem::malformed("invalid-parameter", "Invalid parameter", detail)
 }
 

@@ -55,12 +55,16 @@ pub fn query_api(state: ApiState) -> Api {
         )
         .route("/v1/projections/{view}/pause", post(query::pause))
         .route("/v1/projections/{view}/resume", post(query::resume))
-        .route("/v1/projections/{view}/swap", post(later("swapping in a rebuilt view")))
-        .route("/v1/projections/{view}/rollback", post(later("rolling a view back")))
         .route("/v1/dead-letters", get(query::dead_letters))
         .route("/v1/dead-letters/{id}", get(query::dead_letter))
         .route("/v1/dead-letters/{id}/retry", post(query::retry))
         .route("/v1/dead-letters/{id}/skip", post(query::skip))
+        .route("/v1/projections/{view}/swap", post(query::swap))
+        .route("/v1/projections/{view}/rollback", post(query::rollback))
+        .route("/v1/projections/{view}/rebuild/pause", post(query::pause_rebuild))
+        .route("/v1/projections/{view}/rebuild/resume", post(query::resume_rebuild))
+        .route("/v1/projections/{view}/rebuild/cancel", post(query::cancel_rebuild))
+        .route("/v1/projections/{view}/rebuild/drop", post(query::drop_rows))
         .route("/readyz", get(health::query_readyz));
     finished(router, Side::Query, state)
 }

@@ -78,6 +78,26 @@ pub enum RebuildError {
     /// The view is being rebuilt already.
     #[error("view {0} is being rebuilt already: see GET /v1/projections/{0}/rebuild")]
     Running(String),
+    /// Nothing is being rebuilt that could be paused, resumed or cancelled.
+    #[error("view {0} is not being rebuilt: begin with POST /v1/projections/{0}/rebuild")]
+    NotRunning(String),
+    /// It is built for the first time, or anew because its store cannot be trusted: there are no rows without it.
+    #[error("view {0} has no rows but those that are being built: pause the build instead of cancelling it")]
+    Needed(String),
+    /// There are no rebuilt rows to put in place.
+    #[error("view {0} has no rebuilt rows to swap in: build them with `annals rebuild {0} --no-swap`")]
+    NotReady(String),
+    /// There are no rows to go back to.
+    #[error("view {0} keeps no earlier rows to go back to: they were dropped, or it was built only once")]
+    NoPrevious(String),
+    /// The rows that were asked for are of no use for this program and log.
+    #[error("the rows of view {view} that were kept cannot be used: {detail}")]
+    Unusable {
+        /// The view.
+        view: String,
+        /// Why not.
+        detail: String,
+    },
     /// The view has no store that could be read.
     #[error("view {0} has not been built yet: run `annals rebuild {0}`")]
     NotBuilt(String),

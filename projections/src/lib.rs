@@ -37,5 +37,6 @@ pub use replay::{Cutoff, FoldProgress, fold_rows};
 pub use settings::ProjectionSettings;
 pub use status::{OutboxStatus, ProjectionKind, ProjectionState, ProjectionStatus, RebuildState, RebuildStatus};
 pub use views::{
-    Comparison, Difference, DifferenceKind, RebuildOptions, RebuildProgress, RebuildReport, rebuild_offline,
+    Comparison, Difference, DifferenceKind, FieldDifference, RebuildFrom, RebuildOptions, RebuildProgress,
+    RebuildReport, drop_spare_rows, rebuild_offline,
 };

@@ -4,10 +4,10 @@ use crate::progress::locked;
 use crate::query;
 use crate::reactors::{ReactorsDir, RunningReactor};
 use crate::store::Stores;
-use crate::views::{RunningView, Shared, ViewsDir, begin_rebuild};
+use crate::views::{Order, RunningView, Shared, ViewsDir, Wanted, begin_rebuild, direct_rebuild};
 use crate::{
     Dispatcher, ListPage, ListQuery, ProjectionError, ProjectionSettings, ProjectionStatus, QueryError,
-    ReactorDefinition, RebuildError, RebuildStatus, ResumeError, RowAnswer, ViewDefinition,
+    ReactorDefinition, RebuildError, RebuildOptions, RebuildStatus, ResumeError, RowAnswer, ViewDefinition,
 };
 use crate::{reactors, views};
 use annals_core::{Catalog, Epoch, EventLog, IndexKind, Position};
@@ -92,15 +92,44 @@ impl Projections {
         self.running.views.iter().map(handle).collect()
     }
 
-    /// Begins to rebuild a view, beside the one that serves. Returns at once.
+    /// Begins to rebuild a view, beside the one that serves: from the log's beginning, from rows that were rebuilt before,
+    /// or from those that served before (a rollback). Returns at once.
+    pub fn rebuild_with(&self, name: &str, options: RebuildOptions) -> Result<(), RebuildError> {
+        begin_rebuild(self.rebuildable(name)?, Order::of(options))
+    }
+
+    /// Begins to rebuild a view from the log's beginning, and to swap it in when it is done. Returns at once.
     pub fn rebuild(&self, name: &str) -> Result<(), RebuildError> {
-        match self.running.views.iter().find(|view| view.name() == name) {
-            Some(view) => begin_rebuild(view),
-            None => Err(RebuildError::UnknownView {
-                name: name.to_owned(),
-                known: self.running.views.iter().map(|view| view.name().to_owned()).collect(),
-            }),
-        }
+        self.rebuild_with(name, RebuildOptions::default())
+    }
+
+    /// Lets a rebuild that is going on rest, also after a restart. It does so within its next step.
+    pub fn pause_rebuild(&self, name: &str) -> Result<(), RebuildError> {
+        direct_rebuild(self.rebuildable(name)?, Wanted::Rest)
+    }
+
+    /// Lets a rebuild that rests go on.
+    pub fn resume_rebuild(&self, name: &str) -> Result<(), RebuildError> {
+        direct_rebuild(self.rebuildable(name)?, Wanted::GoOn)
+    }
+
+    /// Ends a rebuild and drops its rows, also such as wait to be swapped in. It does so within its next step.
+    pub fn cancel_rebuild(&self, name: &str) -> Result<(), RebuildError> {
+        direct_rebuild(self.rebuildable(name)?, Wanted::End)
+    }
+
+    /// Drops rows that were kept for a rollback, and rebuilt ones that wait to be swapped in. Whether there were any.
+    pub fn drop_spare_rows(&self, name: &str) -> Result<bool, RebuildError> {
+        views::drop_spare(self.rebuildable(name)?)
+    }
+
+    fn rebuildable(&self, name: &str) -> Result<&Arc<RunningView>, RebuildError> {
+        let views = &self.running.views;
+        let view = views.iter().find(|view| view.name() == name);
+        view.ok_or_else(|| RebuildError::UnknownView {
+            name: name.to_owned(),
+            known: views.iter().map(|view| view.name().to_owned()).collect(),
+        })
     }
 
     /// How far a view's rebuild is; `None` if there is no such view or it was not rebuilt since the start.
@@ -150,6 +179,9 @@ impl Running {
         drop(ready);
         // Ends when each view has spoken or, should it have failed at once, has gone.
         for () in is_ready {}
+        for view in &self.views {
+            views::continue_rebuild(view);
+        }
         Ok(())
     }
 

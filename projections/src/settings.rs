@@ -24,6 +24,8 @@ pub struct ProjectionSettings {
     pub batch_rows_max: usize,
     /// Most rows that a build keeps in memory before it writes them.
     pub build_rows_max: usize,
+    /// Percent of the time that a rebuild works while others append; it has all of it while nobody does.
+    pub rebuild_share_percent: u32,
     /// Bytes of records read from the log at once.
     pub read_bytes: usize,
     /// Bytes of rows that a view keeps in memory for folding, about.
@@ -70,6 +72,7 @@ impl ProjectionSettings {
             batch_events_max: 16_384,
             batch_rows_max: 2_048,
             build_rows_max: 131_072,
+            rebuild_share_percent: 20,
             read_bytes: 1024 * 1024,
             table_bytes_max: 16 * 1024 * 1024,
             cache_bytes: 32 * 1024 * 1024,

@@ -1,5 +1,6 @@
 //! How far views and reactors are, and what keeps them from going on: what operators read.
 
+use crate::Comparison;
 use annals_core::Position;
 use serde::Serialize;
 
@@ -105,13 +106,17 @@ pub struct OutboxStatus {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum RebuildState {
-    /// It folds the log into the shadow.
+    /// It folds the log into the shadow, or compares.
     Running,
+    /// A person told it to rest.
+    Paused,
+    /// The new rows are whole and wait to be swapped in.
+    Ready,
     /// The shadow took the place of the old store.
     Done,
     /// It failed; the old store still serves.
     Failed,
-    /// It was cancelled by a shutdown; the old store still serves.
+    /// It was cancelled by a person, or interrupted by a shutdown and goes on after it; the old store still serves.
     Cancelled,
 }
 
@@ -132,6 +137,11 @@ pub struct RebuildStatus {
     /// Seconds until it is done, at that rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<f64>,
+    /// Whether the new rows take the place of the old ones by themselves.
+    pub swap: bool,
+    /// Old rows compared with new ones, if that was asked for and is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -5,6 +5,7 @@ mod letters;
 mod list;
 mod projections;
 mod read;
+mod rebuild;
 mod row;
 mod views;
 
@@ -12,5 +13,6 @@ pub(crate) use decide::{pause, resume, retry, skip};
 pub(crate) use letters::{dead_letter, dead_letters};
 pub(crate) use list::list;
 pub(crate) use projections::{begin_rebuild, projections, rebuild_status};
+pub(crate) use rebuild::{cancel_rebuild, drop_rows, pause_rebuild, resume_rebuild, rollback, swap};
 pub(crate) use row::row;
 pub(crate) use views::views;

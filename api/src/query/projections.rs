@@ -1,6 +1,7 @@
 //! `/v1/projections`: the state of views and reactors, and rebuilds.
 
 use super::read::{check, unknown_view};
+use super::rebuild::rebuild_options;
 use crate::answer::{JSON, tag};
 use crate::health::contact_json;
 use crate::parameters::Parameters;
@@ -41,14 +42,14 @@ pub(crate) async fn begin_rebuild(
     PathParts([name]): PathParts<1>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    Parameters::of(&uri, &[])?;
+    let options = rebuild_options(&Parameters::of(&uri, &["compare", "swap"])?)?;
     let projections = shared
         .api
         .projections
         .as_ref()
         .ok_or_else(|| unknown_view(&shared, &name))?;
     projections
-        .rebuild(&name)
+        .rebuild_with(&name, options)
         .map_err(|error| rebuild_problem(&shared, &name, &error))?;
     let status = projections.rebuild_status(&name);
     let mut response = answer(
@@ -88,12 +89,18 @@ pub(crate) async fn rebuild_status(
     Ok(answer(StatusCode::OK, &shown(&status)))
 }
 
-fn rebuild_problem(shared: &Shared, name: &str, error: &RebuildError) -> Problem {
+pub(super) fn rebuild_problem(shared: &Shared, name: &str, error: &RebuildError) -> Problem {
     let text = error.to_string();
     match error {
         RebuildError::UnknownView { .. } => unknown_view(shared, name),
         RebuildError::Running(_) => {
             Problem::new(StatusCode::CONFLICT, "rebuild-running", "Rebuild running", text).with("view", name)
+        }
+        RebuildError::NotRunning(_) | RebuildError::Needed(_) => {
+            Problem::new(StatusCode::CONFLICT, "rebuild-not-running", "Rebuild not running", text).with("view", name)
+        }
+        RebuildError::NotReady(_) | RebuildError::NoPrevious(_) | RebuildError::Unusable { .. } => {
+            Problem::new(StatusCode::CONFLICT, "no-such-rows", "No such rows", text).with("view", name)
         }
         RebuildError::NoSpace { free, reserve, .. } => Problem::new(
             StatusCode::INSUFFICIENT_STORAGE,
@@ -129,7 +136,7 @@ fn positions_as_text(value: &mut Value) {
     }
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response {
+pub(super) fn answer(status: StatusCode, body: &Value) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

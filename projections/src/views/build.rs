@@ -1,17 +1,21 @@
-//! Builds the rows of a view from the log's beginning, in a store that nobody reads yet. For a view that was never
-//! built, one whose store cannot be trusted, and for rebuilds.
+//! Builds the rows of a view in a store that nobody reads yet: from the log's beginning, or from where an earlier build
+//! or an older store ended. For a view that was never built, one whose store cannot be trusted, rebuilds and rollbacks.
 
-use super::directory::{Serving, ViewStore, ViewsDir};
+use super::directory::{Activated, Serving, Stage, Unfinished, ViewStore, ViewsDir};
 use super::fold::{Batch, Gate, Limits, Stop, ViewFold};
-use crate::failures::{Letters, Operations, letter};
+use crate::failures::{Letters, Operations, Verb, letter};
 use crate::space::{NoSpace, Space};
 use crate::store::{Checkpoint, Letter, STORE_FORMAT, StoreError, count_rows};
-use crate::{FoldError, ProjectionSettings, RebuildError, RebuildProgress, ViewDefinition};
+use crate::{
+    FoldError, ProjectionSettings, RebuildError, RebuildFrom, RebuildOptions, RebuildProgress, ViewDefinition,
+};
 use annals_core::{Catalog, EventLog, FailurePolicy, KEY_LEN_MAX, Position};
 use std::time::{Duration, Instant};
 
 /// How often progress is told.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
+/// Most events of a step: between two of them a build can be paused.
+const STEP_EVENTS: usize = 32_768;
 /// How often it is looked whether to stop while an event waits to be tried again.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -28,6 +32,16 @@ pub(crate) struct Build<'a> {
 /// What those who wait for a build have to say and want to know.
 pub(crate) trait BuildWatch {
     fn cancelled(&self) -> bool;
+    /// Before a step, with the events that are left: may wait. Returns the most events that the step may have.
+    fn before_step(&mut self, _left: u64) -> usize {
+        usize::MAX
+    }
+    /// Whether to rest before the next step; the store is synced first.
+    fn wants_rest(&self) -> bool {
+        false
+    }
+    /// After a step, with how long it took: may wait.
+    fn after_step(&mut self, _took: Duration) {}
     fn progress(&mut self, progress: RebuildProgress);
     /// The disk is full: waits a moment and returns whether to try again.
     fn no_space(&mut self, full: NoSpace) -> bool;
@@ -35,11 +49,14 @@ pub(crate) trait BuildWatch {
     fn failed(&mut self, letter: Letter);
 }
 
-/// A store that is being built. Thrown away when dropped before it was kept.
+/// A store that is being built. Thrown away when dropped, unless it was kept or left; one that served before is never
+/// thrown away.
 pub(crate) struct Shadow<'a> {
     build: &'a Build<'a>,
     fold: ViewFold<'a>,
     store: Option<ViewStore>,
+    served_before: bool,
+    left: bool,
     checkpoint: Checkpoint,
     operations: Operations,
     letters: Letters,
@@ -47,30 +64,145 @@ pub(crate) struct Shadow<'a> {
     until: Option<Position>,
     failing: Option<Letter>,
     begun: Instant,
+    begun_at: Position,
     told: Instant,
 }
 
+/// A store that was opened, and how far it is.
+type Opened = (ViewStore, Checkpoint, Letters);
+
 impl<'a> Build<'a> {
-    /// An empty store at position zero. What was skipped is known before anything is folded.
-    pub(crate) fn shadow(&'a self) -> Result<Shadow<'a>, RebuildError> {
-        let view = self.view;
-        let operations = Operations::of(self.log, view.name(), Some(view.version())).map_err(FoldError::from)?;
-        let store = self
-            .directory
-            .create(view.name(), view.version())
-            .map_err(|error| self.failed(&error))?;
+    /// A store to build in, as asked for. What was skipped is known before anything is folded.
+    pub(crate) fn begin(&'a self, options: RebuildOptions) -> Result<Shadow<'a>, RebuildError> {
+        let (view, directory) = (self.view, self.directory);
+        let name = || view.name().to_owned();
+        let mut operations = Operations::new(name().as_str(), Some(view.version()));
+        let decided = operations.read(self.log).map_err(FoldError::from)?;
+        let skipped: Vec<_> = decided
+            .into_iter()
+            .filter_map(|decided| match decided.verb {
+                Verb::Skip(what) => Some((what.position, what.key, decided.at)),
+                _ => None,
+            })
+            .collect();
+        let open = |stored: &Serving| self.open(stored, &operations, &skipped);
+        let unusable = |detail| RebuildError::Unusable { view: name(), detail };
+        let opened = match options.from {
+            RebuildFrom::Log => match directory.shadow(view.name()) {
+                Some(shadow) if shadow.stage != Stage::Ready => match open(&shadow.store) {
+                    Ok(opened) => Some(opened),
+                    Err(reason) => {
+                        tracing::info!(view = view.name(), reason, "an unfinished build is begun anew");
+                        None
+                    }
+                },
+                _ => None,
+            },
+            RebuildFrom::Ready => {
+                let shadow = directory.shadow(view.name());
+                let shadow = shadow.ok_or_else(|| RebuildError::NotReady(name()))?;
+                Some(open(&shadow.store).map_err(unusable)?)
+            }
+            RebuildFrom::Previous => {
+                let previous = directory.previous(view.name());
+                let previous = previous.ok_or_else(|| RebuildError::NoPrevious(name()))?;
+                Some(open(&previous).map_err(unusable)?)
+            }
+        };
+        let served_before = options.from == RebuildFrom::Previous;
+        let (store, checkpoint, letters) = match opened {
+            Some(opened) => opened,
+            None => self.create()?,
+        };
+        if !served_before {
+            let shadow = self.unfinished(&store, options, Stage::Building, checkpoint.position);
+            self.name_shadow(Some(shadow))?;
+        }
         Ok(Shadow {
             build: self,
             fold: ViewFold::new(self.log, self.catalog, view, self.settings),
             store: Some(store),
-            checkpoint: first_checkpoint(self.log, view.fingerprint()),
+            served_before,
+            left: false,
+            begun_at: checkpoint.position,
+            checkpoint,
             operations,
-            letters: Letters::new(self.settings.backoff(), self.settings.letter_bounds()),
+            letters,
             until: None,
             failing: None,
             begun: Instant::now(),
             told: Instant::now(),
         })
+    }
+
+    /// An empty store at position zero.
+    fn create(&self) -> Result<Opened, RebuildError> {
+        let (view, directory) = (self.view, self.directory);
+        directory
+            .drop_shadow(view.name())
+            .map_err(|error| self.failed(&StoreError::Failed(error.to_string())))?;
+        let store = directory
+            .create(view.name(), view.version())
+            .map_err(|error| self.failed(&error))?;
+        let letters = Letters::new(self.settings.backoff(), self.settings.letter_bounds());
+        Ok((store, first_checkpoint(self.log, view.fingerprint()), letters))
+    }
+
+    /// A store that is there, if it can be folded on from where it ends; else why not.
+    fn open(
+        &self,
+        stored: &Serving,
+        operations: &Operations,
+        skipped: &[(Position, Option<String>, Position)],
+    ) -> Result<Opened, String> {
+        let view = self.view;
+        if stored.version != view.version() {
+            return Err(format!(
+                "its rows are of version {}, this program has version {}: start a program that has it",
+                stored.version,
+                view.version()
+            ));
+        }
+        let store = self
+            .directory
+            .open_serving(stored)
+            .map_err(|error| format!("its store cannot be opened: {error}"))?;
+        let checkpoint = store.rows().checkpoint().map_err(|error| error.to_string())?;
+        let checkpoint = checkpoint.ok_or("its store has no checkpoint")?;
+        if let Some(reason) = unfit(self.log, view, &checkpoint) {
+            return Err(reason);
+        }
+        let (backoff, bounds) = (self.settings.backoff(), self.settings.letter_bounds());
+        let letters = Letters::load(store.rows(), backoff, bounds, operations.skips());
+        let letters = letters.map_err(|error| error.to_string())?;
+        let read = checkpoint.position;
+        let folded = skipped.iter().find(|(position, key, at)| {
+            *position <= read && *at > read && !key.as_ref().is_some_and(|key| letters.is_parked(key))
+        });
+        match folded {
+            Some((position, ..)) => Err(format!("it has folded event {position}, which was skipped since")),
+            None => Ok((store, checkpoint, letters)),
+        }
+    }
+
+    fn unfinished(&self, store: &ViewStore, options: RebuildOptions, stage: Stage, position: Position) -> Unfinished {
+        Unfinished {
+            store: Serving {
+                version: self.view.version(),
+                directory: store.directory(),
+            },
+            stage,
+            swap: options.swap,
+            compare: options.compare,
+            position,
+        }
+    }
+
+    fn name_shadow(&self, shadow: Option<Unfinished>) -> Result<(), RebuildError> {
+        self.directory
+            .set_shadow(self.view.name(), shadow)
+            .map(drop)
+            .map_err(|error| self.failed(&StoreError::Failed(error.to_string())))
     }
 
     fn failed(&self, error: &StoreError) -> RebuildError {
@@ -79,6 +211,26 @@ impl<'a> Build<'a> {
             detail: error.to_string(),
         }
     }
+}
+
+/// Why a store cannot be folded on from where it ends, if it cannot.
+pub(super) fn unfit(log: &dyn EventLog, view: &ViewDefinition, checkpoint: &Checkpoint) -> Option<String> {
+    if checkpoint.format != STORE_FORMAT {
+        return Some(format!(
+            "its store has format {}, not {STORE_FORMAT}",
+            checkpoint.format
+        ));
+    }
+    if checkpoint.epoch != log.epoch() {
+        let (read, epoch) = (checkpoint.epoch, log.epoch());
+        return Some(format!("it read the log's epoch {read}, the log is in {epoch}"));
+    }
+    if checkpoint.position > log.head() {
+        let (position, head) = (checkpoint.position, log.head());
+        return Some(format!("it is at {position}, ahead of the log's end at {head}"));
+    }
+    (checkpoint.fingerprint != view.fingerprint())
+        .then(|| "the row or the indexes of the view are not what they were when it was built".into())
 }
 
 /// The checkpoint of a store that has read nothing yet.
@@ -124,6 +276,12 @@ impl Shadow<'_> {
                 });
             }
         }
+        if watch.wants_rest() {
+            // A rest may be long: what there is survives a kill.
+            self.finish()?;
+            self.tell_now(watch);
+        }
+        let events = watch.before_step(goal.since(self.checkpoint.position)).min(STEP_EVENTS);
         if watch.cancelled() {
             return Err(RebuildError::Cancelled(self.build.view.name().to_owned()));
         }
@@ -132,7 +290,7 @@ impl Shadow<'_> {
             return Ok(());
         };
         let limits = Limits {
-            events: settings.build_rows_max.saturating_mul(8),
+            events,
             rows: settings.build_rows_max,
             bytes: settings.table_bytes_max.saturating_mul(4),
             until: self.until.map_or(goal, |until| until.min(goal)),
@@ -141,9 +299,18 @@ impl Shadow<'_> {
             letters: &self.letters,
             operations: &self.operations,
         };
-        let after = self.checkpoint.position;
+        let (after, begun) = (self.checkpoint.position, Instant::now());
         match self.fold.batch(store.rows(), after, limits, gate, &mut |_| {}) {
-            Ok(batch) => self.write(batch),
+            Ok(batch) if batch.position == after => {
+                // A log that is elsewhere may be out of reach for a moment.
+                std::thread::sleep(LOOK);
+                Ok(())
+            }
+            Ok(batch) => {
+                self.write(batch)?;
+                watch.after_step(begun.elapsed());
+                Ok(())
+            }
             Err(Stop::Event { position, key, error }) if position == after.next() => {
                 self.until = None;
                 self.failed(position, key, error, watch)
@@ -209,10 +376,15 @@ impl Shadow<'_> {
         Ok(())
     }
 
+    /// Tells how far it is, to the log's end.
+    pub(crate) fn tell_now(&self, watch: &mut dyn BuildWatch) {
+        self.tell(watch, self.build.log.head());
+    }
+
     fn tell(&self, watch: &mut dyn BuildWatch, total: Position) {
         let seconds = self.begun.elapsed().as_secs_f64();
         let position = self.checkpoint.position;
-        let events_per_second = position.get() as f64 / seconds.max(1e-6);
+        let events_per_second = position.since(self.begun_at) as f64 / seconds.max(1e-6);
         let left = total.since(position) as f64;
         watch.progress(RebuildProgress {
             position,
@@ -230,19 +402,58 @@ impl Shadow<'_> {
         self.checkpoint.position
     }
 
-    /// Writes the checkpoint and syncs, so that the store can be looked at as a whole.
-    pub(crate) fn finish(&self) -> Result<Option<&ViewStore>, RebuildError> {
+    /// Writes the checkpoint and syncs.
+    fn finish(&self) -> Result<(), RebuildError> {
         if let Some(store) = &self.store {
             let rows = store.rows();
             rows.commit(&[], &self.checkpoint)
                 .and_then(|()| rows.sync())
                 .map_err(|error| self.build.failed(&error))?;
         }
-        Ok(self.store.as_ref())
+        Ok(())
+    }
+
+    pub(crate) fn store(&self) -> Option<&ViewStore> {
+        self.store.as_ref()
+    }
+
+    /// Leaves the store to be built on later, also after a restart, if the error says nothing against it.
+    pub(crate) fn leave_after(&mut self, error: &RebuildError, stopping: bool) {
+        let harmless = match error {
+            RebuildError::Cancelled(_) => stopping,
+            RebuildError::NoSpace { .. } | RebuildError::Fold(FoldError::Log(_)) => true,
+            _ => false,
+        };
+        if harmless {
+            self.leave();
+        }
+    }
+
+    fn leave(&mut self) {
+        self.left = true;
+        if let Some(store) = &self.store
+            && let Err(error) = store.rows().sync()
+        {
+            tracing::warn!(view = self.build.view.name(), %error, "an unfinished build could not be synced");
+        }
+    }
+
+    /// Leaves the store as it is, whole, to be put in its place later.
+    pub(crate) fn leave_ready(mut self, options: RebuildOptions) -> Result<(), RebuildError> {
+        self.finish()?;
+        self.left = true;
+        match &self.store {
+            Some(store) if !self.served_before => {
+                let position = self.checkpoint.position;
+                let shadow = self.build.unfinished(store, options, Stage::Ready, position);
+                self.build.name_shadow(Some(shadow))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Puts the store in its place: from now on it serves, also after a restart.
-    pub(crate) fn keep(mut self) -> Result<Kept, RebuildError> {
+    pub(crate) fn keep(mut self, keep_before: bool) -> Result<Kept, RebuildError> {
         self.finish()?;
         let view = self.build.view;
         let store = self
@@ -250,17 +461,15 @@ impl Shadow<'_> {
             .take()
             .ok_or_else(|| RebuildError::NotBuilt(view.name().to_owned()))?;
         self.letters.put_up(store.board());
-        match self.build.directory.activate(view.name(), view.version(), &store) {
-            Ok(before) => Ok(Kept {
-                store,
-                checkpoint: self.checkpoint.clone(),
-                before,
-            }),
-            Err(error) => {
-                store.retire();
-                Err(self.build.failed(&StoreError::Failed(error.to_string())))
-            }
-        }
+        let directory = self.build.directory;
+        let Activated { dropped } = directory
+            .activate(view.name(), view.version(), &store, keep_before)
+            .map_err(|error| self.build.failed(&StoreError::Failed(error.to_string())))?;
+        Ok(Kept {
+            store,
+            checkpoint: self.checkpoint.clone(),
+            dropped,
+        })
     }
 }
 
@@ -268,14 +477,19 @@ impl Shadow<'_> {
 pub(crate) struct Kept {
     pub(crate) store: ViewStore,
     pub(crate) checkpoint: Checkpoint,
-    /// What served before.
-    pub(crate) before: Option<Serving>,
+    /// Stores that are of no use any more.
+    pub(crate) dropped: Vec<Serving>,
 }
 
 impl Drop for Shadow<'_> {
     fn drop(&mut self) {
-        if let Some(store) = &self.store {
-            store.retire();
+        let Some(store) = self.store.as_ref().filter(|_| !self.left && !self.served_before) else {
+            return;
+        };
+        store.retire();
+        // What stays named is looked at again before it is used.
+        if let Err(error) = self.build.name_shadow(None) {
+            tracing::warn!(view = self.build.view.name(), %error, "the manifest of the views could not be written");
         }
     }
 }

@@ -1,21 +1,22 @@
 //! Views at work: a worker for each follows the log and writes rows; rebuilds put new rows in the place of old ones.
 
 mod build;
+mod compare;
 mod directory;
 mod fold;
 mod follow;
 mod online;
 mod rebuild;
 mod running;
+mod throttle;
 mod worker;
 
-pub use rebuild::{
-    Comparison, Difference, DifferenceKind, RebuildOptions, RebuildProgress, RebuildReport, rebuild_offline,
-};
+pub use compare::{Comparison, Difference, DifferenceKind, FieldDifference};
+pub use rebuild::{RebuildFrom, RebuildOptions, RebuildProgress, RebuildReport, drop_spare_rows, rebuild_offline};
 
 pub(crate) use build::first_checkpoint;
 pub(crate) use directory::{ViewStore, ViewsDir};
 pub(crate) use fold::{Stop, panic_text, stop};
-pub(crate) use online::{begin_rebuild, repair};
-pub(crate) use running::{RunningView, Shared};
+pub(crate) use online::{Order, begin_rebuild, continue_rebuild, direct_rebuild, drop_spare, repair};
+pub(crate) use running::{RunningView, Shared, Wanted};
 pub(crate) use worker::spawn;

@@ -1,25 +1,45 @@
 //! Rebuilds: a view is built anew beside the one that serves, compared with it, and put in its place in one step.
 
-use super::build::{Build, BuildWatch};
+use super::build::{Build, BuildWatch, Shadow};
+use super::compare::{Comparison, compare, unreadable};
 use super::directory::ViewsDir;
 use crate::space::{NoSpace, Space};
-use crate::store::{Letter, RowStore, Scan, StoreError, Stores};
+use crate::store::{Letter, Stores};
 use crate::{ProjectionSettings, RebuildError, ViewDefinition};
 use annals_core::{Catalog, EventLog, Position};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Differences that a comparison names.
-const DIFFERENCES_SHOWN: usize = 10;
-
-/// What a rebuild does once the new rows are there.
+/// What a rebuild begins with, and what it does once the new rows are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RebuildOptions {
-    /// Whether the new rows take the place of the old ones; they are thrown away otherwise.
+    /// Which rows it begins with.
+    pub from: RebuildFrom,
+    /// Whether the new rows take the place of the old ones. If not, they are kept until they are swapped in or dropped.
     pub swap: bool,
     /// Whether they are compared with the old ones first.
     pub compare: bool,
+}
+
+impl Default for RebuildOptions {
+    fn default() -> Self {
+        Self {
+            from: RebuildFrom::Log,
+            swap: true,
+            compare: false,
+        }
+    }
+}
+
+/// Which rows a rebuild begins with. What the log has beyond them is folded in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RebuildFrom {
+    /// None: the log is folded from its beginning; a rebuild that a kill interrupted is continued.
+    Log,
+    /// Those of a rebuild that was not swapped in yet.
+    Ready,
+    /// Those that served before the last swap: a rollback.
+    Previous,
 }
 
 /// How far a rebuild is.
@@ -54,51 +74,6 @@ pub struct RebuildReport {
     pub comparison: Option<Comparison>,
 }
 
-/// Old rows and new rows.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Comparison {
-    /// Why there was nothing to compare with: the old store is missing or cannot be read.
-    pub unreadable: Option<String>,
-    /// Rows that are the same in both.
-    pub same: u64,
-    /// Rows that only the old store has.
-    pub only_old: u64,
-    /// Rows that only the new store has.
-    pub only_new: u64,
-    /// Rows that both have, with different bytes.
-    pub differing: u64,
-    /// The first ten that are not the same, in the order of their keys.
-    pub first: Vec<Difference>,
-}
-
-impl Comparison {
-    /// Whether old and new are the same.
-    pub fn is_same(&self) -> bool {
-        self.unreadable.is_none() && self.only_old + self.only_new + self.differing == 0
-    }
-}
-
-/// A row that is not the same in the old and the new store.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Difference {
-    /// The row's key.
-    pub key: String,
-    /// What differs.
-    pub kind: DifferenceKind,
-}
-
-/// How a row differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DifferenceKind {
-    /// Only the old store has it.
-    OnlyOld,
-    /// Only the new store has it.
-    OnlyNew,
-    /// Both have it, with different bytes, or the old one is damaged.
-    Differs,
-}
-
 /// Builds a view anew while no server runs. Blocks. `progress` is called about ten times a second.
 pub fn rebuild_offline(
     log: &dyn EventLog,
@@ -124,17 +99,13 @@ pub fn rebuild_offline(
         directory: &directory,
         space: &Space::new(&settings.views_dir, settings.reserve_bytes),
     };
-    let mut shadow = build.shadow()?;
-    shadow.catch_up(None, &mut Told(progress))?;
-    let serving = directory.serving(view.name());
-    let old = serving.as_ref().map(|serving| directory.open_serving(serving));
-    let comparison = match (options.compare, &old, shadow.finish()?) {
-        (true, Some(Ok(old)), Some(new)) => {
-            Some(compare(old.rows(), new.rows()).map_err(|error| failed(error.to_string()))?)
+    let mut shadow = build.begin(options)?;
+    let comparison = match fill(&build, &mut shadow, options.compare, &mut Told(progress)) {
+        Ok(comparison) => comparison,
+        Err(error) => {
+            shadow.leave_after(&error, false);
+            return Err(error);
         }
-        (true, Some(Err(error)), _) => Some(unreadable(error.to_string())),
-        (true, None, _) => Some(unreadable("the view was not built before".into())),
-        _ => None,
     };
     let report = RebuildReport {
         view: view.name().to_owned(),
@@ -146,12 +117,81 @@ pub fn rebuild_offline(
         comparison,
     };
     if options.swap {
-        shadow.keep()?;
-        drop(old);
-        // What served before is a leftover now.
-        directory.remove_leftovers();
+        let kept = shadow.keep(true)?;
+        kept.dropped.iter().for_each(|store| directory.discard(store));
+    } else {
+        shadow.leave_ready(options)?;
     }
     Ok(report)
+}
+
+/// Removes what a view keeps besides the rows that serve: rows for a rollback, and rebuilt ones that were not swapped in.
+/// While no server runs. Returns whether there were any.
+pub fn drop_spare_rows(settings: &ProjectionSettings, view: &ViewDefinition) -> Result<bool, RebuildError> {
+    let failed = |error: std::io::Error| RebuildError::Store {
+        view: view.name().to_owned(),
+        detail: error.to_string(),
+    };
+    let directory = ViewsDir::open(&settings.views_dir, Arc::new(Stores::new(settings))).map_err(failed)?;
+    let previous = directory.drop_previous(view.name()).map_err(failed)?;
+    let shadow = directory.drop_shadow(view.name()).map_err(failed)?;
+    Ok(previous || shadow)
+}
+
+/// Folds to the log's end. For a comparison there is a stop where the rows that serve end, so that both sides are of one
+/// position.
+fn fill(
+    build: &Build<'_>,
+    shadow: &mut Shadow<'_>,
+    compares: bool,
+    watch: &mut dyn BuildWatch,
+) -> Result<Option<Comparison>, RebuildError> {
+    let comparison = match compares {
+        true => Some(compared(build, shadow, watch)?),
+        false => None,
+    };
+    shadow.catch_up(None, watch)?;
+    Ok(comparison)
+}
+
+fn compared(
+    build: &Build<'_>,
+    shadow: &mut Shadow<'_>,
+    watch: &mut dyn BuildWatch,
+) -> Result<Comparison, RebuildError> {
+    let name = build.view.name();
+    let Some(serving) = build.directory.serving(name) else {
+        return Ok(unreadable("the view was not built before".into()));
+    };
+    let opened = build.directory.open_serving(&serving).and_then(|old| {
+        let checkpoint = old.rows().checkpoint()?;
+        Ok((old, checkpoint))
+    });
+    let (old, checkpoint) = match opened {
+        Ok((old, Some(checkpoint))) => (old, checkpoint),
+        Ok((_, None)) => return Ok(unreadable("the old rows have no checkpoint".into())),
+        Err(error) => return Ok(unreadable(error.to_string())),
+    };
+    if checkpoint.epoch != build.log.epoch() || checkpoint.position > build.log.head() {
+        return Ok(unreadable("the old rows are of another history of the log".into()));
+    }
+    shadow.catch_up(Some(checkpoint.position), watch)?;
+    let (old_at, new_at) = (checkpoint.position, shadow.position());
+    if old_at != new_at {
+        let why =
+            format!("the old rows are at {old_at}, the new ones at {new_at} already: compare in a running server");
+        return Ok(unreadable(why));
+    }
+    let failed = |detail: String| RebuildError::Store {
+        view: name.to_owned(),
+        detail,
+    };
+    let new = shadow.store().ok_or_else(|| RebuildError::NotBuilt(name.to_owned()))?;
+    match compare(&old.rows().reader(), &new.rows().reader(), &mut || !watch.cancelled()) {
+        Ok(Some(comparison)) => Ok(comparison),
+        Ok(None) => Err(RebuildError::Cancelled(name.to_owned())),
+        Err(error) => Err(failed(error.to_string())),
+    }
 }
 
 struct Told<'a>(&'a mut dyn FnMut(RebuildProgress));
@@ -170,49 +210,4 @@ impl BuildWatch for Told<'_> {
     }
 
     fn failed(&mut self, _: Letter) {}
-}
-
-fn unreadable(why: String) -> Comparison {
-    Comparison {
-        unreadable: Some(why),
-        ..Comparison::default()
-    }
-}
-
-/// Goes through the new rows and looks each up among the old, then the other way round for those only the old has.
-fn compare(old: &RowStore, new: &RowStore) -> Result<Comparison, StoreError> {
-    let mut comparison = Comparison::default();
-    let mut different = BTreeMap::new();
-    let mut note = |key: &str, kind: DifferenceKind| {
-        different.insert(key.to_owned(), kind);
-        if different.len() > DIFFERENCES_SHOWN {
-            different.pop_last();
-        }
-    };
-    new.reader().each_row(&mut |key, row| {
-        match old.row(key) {
-            Ok(Some(before)) if before == row => comparison.same += 1,
-            Ok(None) => {
-                comparison.only_new += 1;
-                note(key, DifferenceKind::OnlyNew);
-            }
-            Ok(Some(_)) | Err(_) => {
-                comparison.differing += 1;
-                note(key, DifferenceKind::Differs);
-            }
-        }
-        Ok(Scan::Go)
-    })?;
-    old.reader().each_row(&mut |key, _| {
-        if new.row(key)?.is_none() {
-            comparison.only_old += 1;
-            note(key, DifferenceKind::OnlyOld);
-        }
-        Ok(Scan::Go)
-    })?;
-    comparison.first = different
-        .into_iter()
-        .map(|(key, kind)| Difference { key, kind })
-        .collect();
-    Ok(comparison)
 }

@@ -6,7 +6,8 @@ use crate::progress::{Progress, locked};
 use crate::space::Space;
 use crate::store::{Letter, Stores};
 use crate::{
-    ProjectionKind, ProjectionSettings, ProjectionState, ProjectionStatus, QueryError, RebuildStatus, ViewDefinition,
+    ProjectionKind, ProjectionSettings, ProjectionState, ProjectionStatus, QueryError, RebuildState, RebuildStatus,
+    ViewDefinition,
 };
 use annals_core::{Catalog, EventLog};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -51,7 +52,24 @@ pub(crate) struct RunningView {
 #[derive(Default)]
 pub(crate) struct Rebuild {
     pub(crate) status: Option<RebuildStatus>,
+    pub(crate) wanted: Wanted,
     pub(crate) thread: Option<JoinHandle<()>>,
+}
+
+impl Rebuild {
+    pub(crate) fn is_going_on(&self) -> bool {
+        let state = self.status.as_ref().map(|status| status.state);
+        matches!(state, Some(RebuildState::Running | RebuildState::Paused))
+    }
+}
+
+/// What a person wants of a rebuild.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    #[default]
+    GoOn,
+    Rest,
+    End,
 }
 
 impl RunningView {
@@ -113,13 +131,10 @@ impl RunningView {
         self.serving.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on queries and the worker use this store. What served before goes when the last query has finished.
-    pub(crate) fn serve(&self, store: ViewStore) {
+    /// From now on queries and the worker use this store. Returns what served before.
+    pub(crate) fn serve(&self, store: ViewStore) -> Option<Arc<ViewStore>> {
         let new = Some(Arc::new(store));
-        let old = std::mem::replace(&mut *self.serving.write().unwrap_or_else(PoisonError::into_inner), new);
-        if let Some(old) = old {
-            old.retire();
-        }
+        std::mem::replace(&mut *self.serving.write().unwrap_or_else(PoisonError::into_inner), new)
     }
 
     /// The store to be queried.

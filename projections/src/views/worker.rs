@@ -158,7 +158,7 @@ impl<'a> Worker<'a> {
         if let Some(refused) = self.ahead_of_another_node(&checkpoint) {
             return Found::Refused(refused);
         }
-        view.serve(store);
+        drop(view.serve(store));
         view.progress.advance(checkpoint.position, 0);
         view.progress.enter(ProjectionState::Running, None);
         Found::Store(checkpoint)
@@ -219,8 +219,9 @@ impl<'a> Worker<'a> {
         view.progress.enter(ProjectionState::Rebuilding, None);
         view.progress.look_ahead();
         self.stopped_at(None);
-        match view.build_and_swap(None) {
-            Ok(checkpoint) => Next::Follow(checkpoint),
+        match view.build_from_what_there_is() {
+            Ok(Some(checkpoint)) => Next::Follow(checkpoint),
+            Ok(None) => Next::Wait,
             Err(RebuildError::Cancelled(_)) => Next::End,
             Err(RebuildError::Fold(FoldError::Log(LogError::Unreachable(_)))) if !view.shared.stopping() => {
                 std::thread::sleep(WAIT);

@@ -9,7 +9,9 @@ use crate::http::{Server, position};
 use crate::node::projection_settings;
 use crate::source::{DataArg, Instead, Source};
 use annals_core::{Catalog, EventLog};
-use annals_projections::{ProjectionSettings, RebuildOptions, RebuildReport, ViewDefinition, rebuild_offline};
+use annals_projections::{
+    ProjectionSettings, RebuildFrom, RebuildOptions, RebuildReport, ViewDefinition, drop_spare_rows, rebuild_offline,
+};
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -33,19 +35,29 @@ const POLL: Duration = Duration::from_millis(200);
 
 const HELP: &str = "\
 The new rows are built beside the old ones and take their place in one step; in a running
-server queries never notice. --compare says how many rows differ, which none should unless
-code or data changed; --no-swap only looks.
+server queries never notice. --compare says how many rows differ and how, both sides as of one
+position, which none should unless code or data changed. The old rows are kept until the next
+rebuild: --rollback goes back to them, --drop removes them. With --no-swap the new rows wait
+until --swap puts them in place or --drop removes them. A rebuild that a kill interrupts goes
+on where it was.
 
 Examples:
   annals rebuild orders
   annals rebuild --all --compare
+  annals rebuild orders --compare --no-swap              then: annals rebuild orders --swap
+  annals rebuild orders --rollback
   annals rebuild orders --url http://127.0.0.1:8081      in a running server (its query API)
+  annals rebuild orders --pause --url http://127.0.0.1:8081
 
 Exit code: 0 done; 1 --compare found rows that differ; 2 usage or environment.";
 
 /// Rebuild views from the log
 #[derive(Debug, clap::Args)]
-#[command(after_help = HELP, group = clap::ArgGroup::new("which").args(["view", "all"]).required(true))]
+#[command(
+    after_help = HELP,
+    group = clap::ArgGroup::new("which").args(["view", "all"]).required(true),
+    group = clap::ArgGroup::new("what").args(["no_swap", "swap", "rollback", "drop", "pause", "resume", "cancel"])
+)]
 pub(crate) struct Args {
     /// The view
     #[arg(value_name = "VIEW")]
@@ -56,12 +68,36 @@ pub(crate) struct Args {
     all: bool,
 
     /// Compare the new rows with the old ones
-    #[arg(long, conflicts_with = "url")]
+    #[arg(long, conflicts_with_all = ["rollback", "drop", "pause", "resume", "cancel"])]
     compare: bool,
 
-    /// Leave the old rows in place
-    #[arg(long, conflicts_with = "url")]
+    /// Leave the old rows in place; the new ones wait
+    #[arg(long)]
     no_swap: bool,
+
+    /// Put rows in place that were rebuilt with --no-swap
+    #[arg(long)]
+    swap: bool,
+
+    /// Put the rows in place that served before the last rebuild
+    #[arg(long)]
+    rollback: bool,
+
+    /// Remove the rows that are kept for --rollback or --swap
+    #[arg(long)]
+    drop: bool,
+
+    /// Let a rebuild in a running server rest, also after a restart
+    #[arg(long, requires = "url")]
+    pause: bool,
+
+    /// Let one that rests go on
+    #[arg(long, requires = "url")]
+    resume: bool,
+
+    /// End one; the old rows stay
+    #[arg(long, requires = "url")]
+    cancel: bool,
 
     #[command(flatten)]
     data: DataArg,
@@ -97,18 +133,26 @@ impl Args {
             Some(name) => vec![find_view(backend, name)?],
             None => backend.views().iter().collect(),
         };
-        let instead = if self.compare || self.no_swap {
-            Instead::Nothing
-        } else {
-            Instead::QueryApi
-        };
-        let source = Source::local(&self.data.data).map_err(|error| instead.of(error))?;
+        let source = Source::local(&self.data.data).map_err(|error| Instead::QueryApi.of(error))?;
         source.check_domain(backend)?;
+        if self.drop {
+            let settings = projection_settings(source.dir()?);
+            let dropped = |view: &ViewDefinition| {
+                let dropped = drop_spare_rows(&settings, view)?;
+                Ok(json!({ "view": view.name(), "version": view.version(), "dropped": dropped }))
+            };
+            return views.into_iter().map(dropped).collect();
+        }
         let work = Work {
             log: source.log.as_ref(),
             catalog: &*backend.catalog()?,
             settings: projection_settings(source.dir()?),
             options: RebuildOptions {
+                from: match (self.swap, self.rollback) {
+                    (true, _) => RebuildFrom::Ready,
+                    (_, true) => RebuildFrom::Previous,
+                    _ => RebuildFrom::Log,
+                },
                 swap: !self.no_swap,
                 compare: self.compare,
             },
@@ -121,7 +165,21 @@ impl Args {
             Some(name) => vec![name.clone()],
             None => backend.views().iter().map(|view| view.name().to_owned()).collect(),
         };
-        names.iter().map(|name| remote(server, name)).collect()
+        names.iter().map(|name| remote(server, name, &self.asked())).collect()
+    }
+
+    /// What a server is asked to do, after `/v1/projections/NAME/`.
+    fn asked(&self) -> String {
+        let compare = self.compare;
+        match () {
+            () if self.swap => format!("swap?compare={compare}"),
+            () if self.rollback => "rollback".into(),
+            () if self.drop => "rebuild/drop".into(),
+            () if self.pause => "rebuild/pause".into(),
+            () if self.resume => "rebuild/resume".into(),
+            () if self.cancel => "rebuild/cancel".into(),
+            () => format!("rebuild?compare={compare}&swap={}", !self.no_swap),
+        }
     }
 }
 
@@ -162,25 +220,36 @@ fn row(report: &RebuildReport) -> Value {
         "swapped": report.swapped,
     });
     if let Some(comparison) = &report.comparison {
-        row["holds"] = json!(comparison.is_same());
-        row["same"] = json!(comparison.same);
-        row["only_old"] = json!(comparison.only_old);
-        row["only_new"] = json!(comparison.only_new);
-        row["differing"] = json!(comparison.differing);
-        row["unreadable"] = json!(comparison.unreadable);
-        row["first"] = json!(comparison.first);
+        add_comparison(&mut row, &json!(comparison));
     }
     row
 }
 
-/// Has a server rebuild a view, and waits for it.
-fn remote(server: &Server, name: &str) -> Result<Value> {
+/// The fields of a comparison, as columns of a row.
+fn add_comparison(row: &mut Value, comparison: &Value) {
+    let count = |name: &str| comparison[name].as_u64().unwrap_or(0);
+    let differs = count("only_old") + count("only_new") + count("differing") > 0;
+    row["holds"] = json!(comparison["unreadable"].is_null() && !differs);
+    row["compared_at"] = comparison["position"].clone();
+    for name in ["same", "only_old", "only_new", "differing", "unreadable", "first"] {
+        row[name] = comparison[name].clone();
+    }
+}
+
+/// Asks a server for something to be done with a view, and waits for it if it takes its time.
+fn remote(server: &Server, name: &str, asked: &str) -> Result<Value> {
     ensure!(
         annals_core::check_category(name).is_ok(),
         "{name:?} is no name of a view"
     );
     let path = format!("/v1/projections/{name}/rebuild");
-    server.post(&path)?;
+    let answer = server.post(&format!("/v1/projections/{name}/{asked}"))?;
+    if let Some(verb) = asked.strip_prefix("rebuild/") {
+        return Ok(match verb {
+            "drop" => json!({ "view": name, "dropped": answer["dropped"] }),
+            _ => json!({ "view": name, "version": answer["version"], "position": answer["position"] }),
+        });
+    }
     let bar = progress::bar(0, "events");
     bar.set_message(name.to_owned());
     loop {
@@ -190,15 +259,19 @@ fn remote(server: &Server, name: &str) -> Result<Value> {
             .as_str()
             .context("the server does not say how the rebuild is doing")?
         {
-            "running" => std::thread::sleep(POLL),
-            "done" => {
+            "running" | "paused" => std::thread::sleep(POLL),
+            state @ ("done" | "ready") => {
                 bar.finish_and_clear();
-                return Ok(json!({
+                let mut row = json!({
                     "view": name,
                     "version": status["version"],
                     "position": status["position"],
-                    "swapped": true,
-                }));
+                    "swapped": state == "done",
+                });
+                if status["comparison"].is_object() {
+                    add_comparison(&mut row, &status["comparison"]);
+                }
+                return Ok(row);
             }
             other => bail!(
                 "the rebuild of {name} is {other}: {}",

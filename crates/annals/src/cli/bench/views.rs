@@ -23,10 +23,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub(super) fn rebuild(log: &dyn EventLog, backend: &Backend, dir: &DataDir) -> Result<Measured> {
     let view = backend.views().first().context("there is no view to rebuild")?;
     let (catalog, settings) = (backend.catalog()?, projection_settings(dir));
-    let options = RebuildOptions {
-        swap: true,
-        compare: false,
-    };
+    let options = RebuildOptions::default();
     repeat(Duration::from_nanos(1), || {
         let report = rebuild_offline(log, &catalog, view, &settings, options, &mut |_| {})?;
         Ok(report.position.get())

@@ -1,0 +1,116 @@
+//! `/v1/projections/{view}/swap`, `rollback` and `rebuild/…`: what is done with rebuilds and the rows that they leave.
+
+use super::projections::{answer, rebuild_problem, shown};
+use super::read::unknown_view;
+use crate::parameters::{Parameters, invalid};
+use crate::path::PathParts;
+use crate::problem::Problem;
+use crate::state::Shared;
+use annals_projections::{Projections, RebuildError, RebuildFrom, RebuildOptions};
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+/// Puts rebuilt rows in place: begins it, the status tells of its end.
+pub(crate) async fn swap(
+    shared: State<Shared>,
+    PathParts([name]): PathParts<1>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let options = RebuildOptions {
+        from: RebuildFrom::Ready,
+        compare: flag(&Parameters::of(&uri, &["compare"])?, "compare")?.unwrap_or(false),
+        swap: true,
+    };
+    done(&shared, &name, |projections| projections.rebuild_with(&name, options))
+}
+
+/// Puts the rows in place that served before: begins it, the status tells of its end.
+pub(crate) async fn rollback(
+    shared: State<Shared>,
+    PathParts([name]): PathParts<1>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Parameters::of(&uri, &[])?;
+    let options = RebuildOptions {
+        from: RebuildFrom::Previous,
+        ..RebuildOptions::default()
+    };
+    done(&shared, &name, |projections| projections.rebuild_with(&name, options))
+}
+
+pub(crate) async fn pause_rebuild(
+    shared: State<Shared>,
+    PathParts([name]): PathParts<1>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Parameters::of(&uri, &[])?;
+    done(&shared, &name, |projections| projections.pause_rebuild(&name))
+}
+
+pub(crate) async fn resume_rebuild(
+    shared: State<Shared>,
+    PathParts([name]): PathParts<1>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Parameters::of(&uri, &[])?;
+    done(&shared, &name, |projections| projections.resume_rebuild(&name))
+}
+
+pub(crate) async fn cancel_rebuild(
+    shared: State<Shared>,
+    PathParts([name]): PathParts<1>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Parameters::of(&uri, &[])?;
+    done(&shared, &name, |projections| projections.cancel_rebuild(&name))
+}
+
+/// Drops rows that are kept besides those that serve. May block on the disk for a moment.
+pub(crate) async fn drop_rows(
+    State(shared): State<Shared>,
+    PathParts([name]): PathParts<1>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Parameters::of(&uri, &[])?;
+    let projections = projections(&shared, &name)?;
+    let dropped = projections.drop_spare_rows(&name);
+    let dropped = dropped.map_err(|error| rebuild_problem(&shared, &name, &error))?;
+    Ok(answer(StatusCode::OK, &json!({ "dropped": dropped })))
+}
+
+/// `compare` and `swap` of a rebuild.
+pub(super) fn rebuild_options(parameters: &Parameters) -> Result<RebuildOptions, Problem> {
+    Ok(RebuildOptions {
+        compare: flag(parameters, "compare")?.unwrap_or(false),
+        swap: flag(parameters, "swap")?.unwrap_or(true),
+        ..RebuildOptions::default()
+    })
+}
+
+fn flag(parameters: &Parameters, name: &str) -> Result<Option<bool>, Problem> {
+    match parameters.get(name) {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(invalid(format!("parameter {name} is true or false"))),
+    }
+}
+
+fn done(
+    shared: &Shared,
+    name: &str,
+    act: impl FnOnce(&Projections) -> Result<(), RebuildError>,
+) -> Result<Response, Problem> {
+    let projections = projections(shared, name)?;
+    act(projections).map_err(|error| rebuild_problem(shared, name, &error))?;
+    let status = projections.rebuild_status(name);
+    let status = status.map_or(Value::Null, |status| shown(&status));
+    Ok(answer(StatusCode::ACCEPTED, &status))
+}
+
+fn projections<'a>(shared: &'a Shared, name: &str) -> Result<&'a Projections, Problem> {
+    let projections = shared.api.projections.as_ref();
+    projections.ok_or_else(|| unknown_view(shared, name))
+}
