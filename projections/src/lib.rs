@@ -31,6 +31,7 @@ pub use failures::{
 };
 pub use offline::{dump_rows, furthest_read, resume_reactor, statuses_offline};
 pub use projections::{Projections, ViewHandle};
+pub use query::{EventNote, HistoryPage, HistoryQuery, RowVersion};
 pub use query::{IndexRange, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery, Order, QueryError, RowAnswer};
 pub use reactors::{DispatchError, DispatchRequest, Dispatcher};
 pub use replay::{Cutoff, FoldProgress, fold_rows};

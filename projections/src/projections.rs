@@ -6,11 +6,12 @@ use crate::reactors::{ReactorsDir, RunningReactor};
 use crate::store::Stores;
 use crate::views::{Order, RunningView, Shared, ViewsDir, Wanted, begin_rebuild, direct_rebuild};
 use crate::{
-    Dispatcher, ListPage, ListQuery, ProjectionError, ProjectionSettings, ProjectionStatus, QueryError,
-    ReactorDefinition, RebuildError, RebuildOptions, RebuildStatus, ResumeError, RowAnswer, ViewDefinition,
+    Dispatcher, HistoryPage, HistoryQuery, ListPage, ListQuery, ProjectionError, ProjectionSettings, ProjectionStatus,
+    QueryError, ReactorDefinition, RebuildError, RebuildOptions, RebuildStatus, ResumeError, RowAnswer, ViewDefinition,
 };
 use crate::{reactors, views};
-use annals_core::{Catalog, Epoch, EventLog, IndexKind, Position};
+use annals_core::{Catalog, Epoch, EventLog, IndexKind, LogError, Position};
+use chrono::{DateTime, Utc};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -261,7 +262,27 @@ impl ViewHandle {
 
     /// The row of a key. May block on the disk.
     pub fn row(&self, key: &str) -> Result<RowAnswer, QueryError> {
-        query::row(&self.view, key)
+        query::row(&self.view, key, None)
+    }
+
+    /// The row of a key as it was after the event at a position. May block on the disk.
+    pub fn row_as_of(&self, key: &str, position: Position) -> Result<RowAnswer, QueryError> {
+        query::row(&self.view, key, Some(position))
+    }
+
+    /// What the row of a key was. May block on the disk.
+    pub fn history(&self, key: &str, query: &HistoryQuery) -> Result<HistoryPage, QueryError> {
+        query::history(&self.view, key, query)
+    }
+
+    /// Position of the last event recorded at a time or before. Blocks on the disk.
+    pub fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError> {
+        self.view.shared.log.position_at(time)
+    }
+
+    /// Where the log ends.
+    pub fn head(&self) -> Position {
+        self.view.shared.log.head()
     }
 
     /// A page of rows. May block on the disk.

@@ -50,7 +50,7 @@ pub fn fold_rows(
     };
     let operations = Operations::of(log, view.name(), Some(view.version()))?;
     let skips = operations.skips();
-    let mut table = view.table();
+    let mut table = view.table_of_last_rows();
     let mut reader = LogReader::new(log, READ_BYTES);
     let position = reader.read(Position::ZERO, total, |record| {
         if record.position.get() % TOLD_EVERY_EVENTS == 0 {

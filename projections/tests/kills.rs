@@ -133,6 +133,26 @@ fn killed_at_any_moment_nothing_is_lost_and_nothing_done_twice() {
         rebuilt.is_empty(),
         "a kill leaves stores that can be gone on with: {rebuilt:?}"
     );
+    let totals = projections.view("totals").unwrap();
+    for _ in 0..20 {
+        let at = Position::new(dice.roll(log.head().get() + 1));
+        let rows = fold_rows(
+            &*log,
+            &catalog(),
+            totals.definition(),
+            Cutoff::Position(at),
+            None,
+            &mut |_| {},
+        );
+        let all = ListQuery {
+            limit: 1_000,
+            as_of: Some(at),
+            ..ListQuery::default()
+        };
+        let found: BTreeMap<_, _> = totals.list(&all).unwrap().rows.into_iter().collect();
+        assert!(found == rows.unwrap(), "as of {at}");
+    }
+    drop(totals);
     projections.shutdown();
     assert!(log.head().get() > 50, "the children did something");
     for view in [ViewDefinition::of(Totals), ViewDefinition::of(Census)] {

@@ -36,8 +36,8 @@ pub mod prelude {
     pub use crate::Backend;
     pub use annals_core::{
         Aggregate, Beside, Boundary, Command, CommandCall, Decision, DecisionModel, Event, EventSet, EventTag,
-        FailurePolicy, Indexed, InvalidCommand, Key, Keys, Personal, Reactor, Recorded, Rejection, Row, State, View,
-        accept, accept_nothing, reject,
+        FailurePolicy, History, Indexed, InvalidCommand, Key, Keys, Personal, Reactor, Recorded, Rejection, Row, State,
+        View, accept, accept_nothing, reject,
     };
     pub use std::process::ExitCode;
 }

@@ -18,7 +18,7 @@ pub use cloud_event::{CloudEventView, cloud_event};
 pub use domain::derive_support;
 pub use domain::{
     Aggregate, Beside, Boundary, Catalog, Command, CommandCall, Decision, DecisionModel, DecodeError, Event, EventSet,
-    EventTag, EventType, FailurePolicy, INDEX_TEXT_LEN_MAX, IndexKind, IndexValue, Indexed, InvalidCommand,
+    EventTag, EventType, FailurePolicy, History, INDEX_TEXT_LEN_MAX, IndexKind, IndexValue, Indexed, InvalidCommand,
     KEY_LEN_MAX, Key, Keys, Payload, Reactor, Recorded, Rejection, Row, State, Upcast, View, accept, accept_nothing,
     reject,
 };

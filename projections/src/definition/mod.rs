@@ -1,6 +1,7 @@
 //! Views and reactors without their Rust types, so that several of them can be kept together. What is typed stays in
 //! here: outside, a row is a key and MessagePack bytes. Knows nothing of stores, threads or time.
 
+mod change;
 mod reactor;
 mod table;
 mod view;
@@ -8,8 +9,9 @@ mod view;
 pub use reactor::ReactorDefinition;
 pub use view::ViewDefinition;
 
+pub(crate) use change::{Change, IndexAdded};
 pub(crate) use reactor::{Reaction, StateTable};
-pub(crate) use table::{Change, Failure, Wanted};
+pub(crate) use table::{Failure, Wanted};
 pub(crate) use view::RowTable;
 
 use sha2::{Digest, Sha256};

@@ -1,6 +1,7 @@
 //! A reactor without its Rust type.
 
-use super::table::{Change, Failure, Load, Table, Wanted};
+use super::change::Change;
+use super::table::{Failure, Load, Table, Wanted};
 use annals_core::{Catalog, CommandCall, Reactor, RecordRef, State};
 use std::fmt;
 use std::sync::Arc;
@@ -95,7 +96,7 @@ impl<R: Reactor> AnyReactor for TypedReactor<R> {
     fn table(&self) -> Box<dyn StateTable> {
         Box::new(TypedTable {
             reactor: Arc::clone(&self.reactor),
-            states: Table::new(|_| Vec::new()),
+            states: Table::new(|_| Vec::new(), false),
         })
     }
 }

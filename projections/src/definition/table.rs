@@ -1,8 +1,8 @@
 //! Values by key, in memory, between two writes: rows of a view or states of a reactor. What is missing is loaded
 //! through a closure; what changed comes out encoded, in the order of the keys.
 
-use crate::store::StoreError;
-use crate::store::layout::index_value;
+use super::change::{Change, IndexAdded, Stored, Version, encoded, only_in, with_history};
+use crate::store::{StoreError, StoredRow};
 use annals_core::{DecodeError, IndexValue, InvalidCommand, KEY_LEN_MAX, Key, Position};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,28 +11,11 @@ use std::collections::HashMap;
 /// What a value is taken to weigh before it was ever encoded.
 const UNKNOWN_BYTES: usize = 256;
 
-/// Loads the stored bytes of a key; `None` if there are none.
-pub(crate) type Load<'a> = dyn FnMut(&str) -> Result<Option<Vec<u8>>, StoreError> + 'a;
+/// Loads what is stored of a key; `None` if that is nothing.
+pub(crate) type Load<'a> = dyn FnMut(&str) -> Result<Option<StoredRow>, StoreError> + 'a;
 
 /// Is asked for each key of an event whether the event is folded into it.
 pub(crate) type Wanted<'a> = dyn FnMut(&str) -> bool + 'a;
-
-/// A value in an index: number of the index, and the value in order-preserving bytes.
-pub(crate) type IndexEntry = (u16, Vec<u8>);
-
-/// What became of one key.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Change {
-    pub(crate) key: Key,
-    /// Position of the last event that was folded into it.
-    pub(crate) from: Position,
-    /// Length of the value as it is stored now; `None` if there is none.
-    pub(crate) old_len: Option<usize>,
-    /// The new value; `None` deletes it.
-    pub(crate) value: Option<Vec<u8>>,
-    pub(crate) index_removed: Vec<IndexEntry>,
-    pub(crate) index_added: Vec<IndexEntry>,
-}
 
 /// Why an event could not be folded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -61,6 +44,10 @@ struct Slot<T> {
     indexed: Vec<Option<Vec<u8>>>,
     from: Position,
     changed: bool,
+    /// With history: the value as it is stored.
+    stored: Option<Stored>,
+    /// With history: versions that came after it and before `value`.
+    versions: Vec<Version>,
 }
 
 /// See the module.
@@ -70,15 +57,18 @@ pub(super) struct Table<T> {
     changed: Vec<Key>,
     bytes: usize,
     index_values: fn(&T) -> Vec<Option<IndexValue>>,
+    history: bool,
 }
 
 impl<T: Serialize + DeserializeOwned> Table<T> {
-    pub(super) fn new(index_values: fn(&T) -> Vec<Option<IndexValue>>) -> Self {
+    /// With `history` the changes tell each version between two writes.
+    pub(super) fn new(index_values: fn(&T) -> Vec<Option<IndexValue>>, history: bool) -> Self {
         Self {
             slots: HashMap::new(),
             changed: Vec::new(),
             bytes: 0,
             index_values,
+            history,
         }
     }
 
@@ -99,8 +89,8 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
                 );
                 return Err(Failure::Code(detail));
             }
-            let slot = load_slot(key, load, index_values)?;
-            self.bytes += slot.stored_len.unwrap_or(UNKNOWN_BYTES) + key.as_str().len();
+            let slot = load_slot(key, load, index_values, self.history)?;
+            self.bytes += weight(&slot) + key.as_str().len();
             self.slots.insert(key.clone(), slot);
         }
         let Some(slot) = self.slots.get_mut(key) else {
@@ -109,6 +99,10 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         if !slot.changed {
             slot.changed = true;
             self.changed.push(key.clone());
+        } else if self.history && slot.from != from {
+            let version = version(key, slot, index_values)?;
+            self.bytes += version.value.as_ref().map_or(0, Vec::len);
+            slot.versions.push(version);
         }
         slot.from = from;
         Ok(change(key, &mut slot.value))
@@ -135,24 +129,39 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         let mut changes = Vec::with_capacity(keys.len());
         for key in keys {
             if let Some(slot) = self.slots.get_mut(&key) {
-                let before = slot.stored_len.unwrap_or(UNKNOWN_BYTES);
-                changes.push(take_change(key, slot, self.index_values, value_bytes_max)?);
-                self.bytes = (self.bytes + slot.stored_len.unwrap_or(UNKNOWN_BYTES)).saturating_sub(before);
+                let before = weight(slot);
+                changes.extend(if self.history {
+                    take_versions(key, slot, self.index_values, value_bytes_max)?
+                } else {
+                    Some(take_change(key, slot, self.index_values, value_bytes_max)?)
+                });
+                self.bytes = (self.bytes + weight(slot)).saturating_sub(before);
             }
         }
         Ok(changes)
     }
 }
 
+/// Bytes that a slot has in memory, about.
+fn weight<T>(slot: &Slot<T>) -> usize {
+    let stored = slot.stored.as_ref().map_or(0, |stored| stored.value.len());
+    let versions = slot
+        .versions
+        .iter()
+        .map(|version| version.value.as_ref().map_or(0, Vec::len));
+    slot.stored_len.unwrap_or(UNKNOWN_BYTES) + stored + versions.sum::<usize>()
+}
+
 fn load_slot<T: DeserializeOwned>(
     key: &Key,
     load: &mut Load<'_>,
     index_values: fn(&T) -> Vec<Option<IndexValue>>,
+    history: bool,
 ) -> Result<Slot<T>, Failure> {
     let stored = load(key.as_str())?;
     let value = match &stored {
-        Some(bytes) => Some(
-            rmp_serde::from_slice::<T>(bytes)
+        Some(stored) => Some(
+            rmp_serde::from_slice::<T>(&stored.row)
                 .map_err(|error| StoreError::Damaged(format!("row {:?} cannot be read: {error}", key.as_str())))?,
         ),
         None => None,
@@ -162,10 +171,15 @@ fn load_slot<T: DeserializeOwned>(
             .as_ref()
             .map(|value| encoded(&index_values(value)))
             .unwrap_or_default(),
-        stored_len: stored.map(|bytes| bytes.len()),
+        stored_len: stored.as_ref().map(|stored| stored.row.len()),
         value,
         from: Position::ZERO,
         changed: false,
+        stored: stored.filter(|_| history).map(|stored| Stored {
+            from: stored.from,
+            value: stored.row,
+        }),
+        versions: Vec::new(),
     })
 }
 
@@ -175,52 +189,86 @@ fn take_change<T: Serialize>(
     index_values: fn(&T) -> Vec<Option<IndexValue>>,
     value_bytes_max: usize,
 ) -> Result<Change, Failure> {
-    let from = slot.from;
-    let wrong = |detail: String| Failure::Value {
-        key: key.as_str().to_owned(),
-        from,
-        detail,
-    };
-    let value = match &slot.value {
-        Some(value) => {
-            Some(rmp_serde::to_vec_named(value).map_err(|error| wrong(format!("cannot be encoded: {error}")))?)
-        }
-        None => None,
-    };
-    if let Some(bytes) = value.as_ref().filter(|bytes| bytes.len() > value_bytes_max) {
-        return Err(wrong(format!(
-            "has {} bytes, at most {value_bytes_max} are allowed: split it into several rows",
-            bytes.len()
-        )));
-    }
-    let indexed = slot
-        .value
-        .as_ref()
-        .map(|value| encoded(&index_values(value)))
-        .unwrap_or_default();
+    let Version { from, value, indexed } = version(&key, slot, index_values)?;
+    fits(&key, from, value.as_deref(), value_bytes_max)?;
     let before = std::mem::replace(&mut slot.indexed, indexed);
     let old_len = std::mem::replace(&mut slot.stored_len, value.as_ref().map(Vec::len));
     slot.changed = false;
+    let added = only_in(&slot.indexed, &before).into_iter();
     Ok(Change {
         index_removed: only_in(&before, &slot.indexed),
-        index_added: only_in(&slot.indexed, &before),
+        index_added: added.map(|entry| IndexAdded { entry, since: None }).collect(),
         key,
         from,
         old_len,
         value,
+        replaced: Vec::new(),
+        index_past: Vec::new(),
     })
 }
 
-fn encoded(values: &[Option<IndexValue>]) -> Vec<Option<Vec<u8>>> {
-    values.iter().map(|value| value.as_ref().map(index_value)).collect()
+/// The change with all that came between. `None` if the value is what it was all the time.
+fn take_versions<T: Serialize>(
+    key: Key,
+    slot: &mut Slot<T>,
+    index_values: fn(&T) -> Vec<Option<IndexValue>>,
+    value_bytes_max: usize,
+) -> Result<Option<Change>, Failure> {
+    let last = version(&key, slot, index_values)?;
+    let mut versions = std::mem::take(&mut slot.versions);
+    versions.push(last);
+    for version in &versions {
+        fits(&key, version.from, version.value.as_deref(), value_bytes_max)?;
+    }
+    slot.changed = false;
+    let change = with_history(key, slot.stored.as_ref(), &slot.indexed, &versions);
+    if let Some(change) = &change {
+        slot.stored_len = change.value.as_ref().map(Vec::len);
+        slot.stored = change.value.clone().map(|value| Stored {
+            from: change.from,
+            value,
+        });
+        slot.indexed = versions.pop().map(|last| last.indexed).unwrap_or_default();
+    }
+    Ok(change)
 }
 
-fn only_in(these: &[Option<Vec<u8>>], those: &[Option<Vec<u8>>]) -> Vec<IndexEntry> {
-    let mut entries = Vec::new();
-    for (number, value) in these.iter().enumerate() {
-        if let Some(bytes) = value.as_ref().filter(|_| those.get(number) != Some(value)) {
-            entries.push((number as u16, bytes.clone()));
-        }
+/// The value as it is now.
+fn version<T: Serialize>(
+    key: &Key,
+    slot: &Slot<T>,
+    index_values: fn(&T) -> Vec<Option<IndexValue>>,
+) -> Result<Version, Failure> {
+    let from = slot.from;
+    let Some(value) = &slot.value else {
+        return Ok(Version {
+            from,
+            value: None,
+            indexed: Vec::new(),
+        });
+    };
+    let bytes = rmp_serde::to_vec_named(value).map_err(|error| Failure::Value {
+        key: key.as_str().to_owned(),
+        from,
+        detail: format!("cannot be encoded: {error}"),
+    })?;
+    Ok(Version {
+        from,
+        value: Some(bytes),
+        indexed: encoded(&index_values(value)),
+    })
+}
+
+fn fits(key: &Key, from: Position, value: Option<&[u8]>, value_bytes_max: usize) -> Result<(), Failure> {
+    match value {
+        Some(bytes) if bytes.len() > value_bytes_max => Err(Failure::Value {
+            key: key.as_str().to_owned(),
+            from,
+            detail: format!(
+                "has {} bytes, at most {value_bytes_max} are allowed: split it into several rows",
+                bytes.len()
+            ),
+        }),
+        _ => Ok(()),
     }
-    entries
 }

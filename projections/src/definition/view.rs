@@ -1,7 +1,8 @@
 //! A view without its Rust type.
 
-use super::table::{Change, Failure, Load, Table, Wanted};
-use annals_core::{Catalog, FailurePolicy, IndexKind, IndexValue, Position, RecordRef, Row, View};
+use super::change::Change;
+use super::table::{Failure, Load, Table, Wanted};
+use annals_core::{Catalog, FailurePolicy, History, IndexKind, IndexValue, Position, RecordRef, Row, View};
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ pub struct ViewDefinition {
     indexes: &'static [(&'static str, IndexKind)],
     fingerprint: Arc<str>,
     on_failure: FailurePolicy,
+    history: History,
     view: Arc<dyn AnyView>,
 }
 
@@ -27,6 +29,7 @@ impl ViewDefinition {
             indexes,
             fingerprint: super::fingerprint(&[V::NAME, &V::VERSION.to_string(), V::Row::SCHEMA, &index_text]).into(),
             on_failure: V::ON_FAILURE,
+            history: V::HISTORY,
             view: Arc::new(TypedView { view: Arc::new(view) }),
         }
     }
@@ -56,9 +59,19 @@ impl ViewDefinition {
         self.on_failure
     }
 
-    /// An empty table to fold events into.
+    /// Whether it keeps what its rows were.
+    pub fn keeps_history(&self) -> bool {
+        self.history == History::Kept
+    }
+
+    /// An empty table to fold events into, which hands out what rows were if the view keeps it.
     pub(crate) fn table(&self) -> Box<dyn RowTable> {
-        self.view.table()
+        self.view.table(self.keeps_history())
+    }
+
+    /// An empty table that hands out the rows as they are in the end.
+    pub(crate) fn table_of_last_rows(&self) -> Box<dyn RowTable> {
+        self.view.table(false)
     }
 
     /// Index values of an encoded row.
@@ -103,7 +116,7 @@ pub(crate) trait RowTable: Send {
 }
 
 trait AnyView: Send + Sync {
-    fn table(&self) -> Box<dyn RowTable>;
+    fn table(&self, history: bool) -> Box<dyn RowTable>;
     fn index_values(&self, row: &[u8]) -> Result<Vec<Option<IndexValue>>, String>;
 }
 
@@ -112,10 +125,10 @@ struct TypedView<V> {
 }
 
 impl<V: View> AnyView for TypedView<V> {
-    fn table(&self) -> Box<dyn RowTable> {
+    fn table(&self, history: bool) -> Box<dyn RowTable> {
         Box::new(TypedTable {
             view: Arc::clone(&self.view),
-            rows: Table::new(V::Row::index_values),
+            rows: Table::new(V::Row::index_values, history),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use super::types::QueryError;
 use crate::store::KeyRange;
+use annals_core::Position;
 use std::ops::Bound;
 
 /// Longest cursor in characters: key and index value at their longest, escaped, in base 16.
@@ -14,6 +15,22 @@ impl Cursor {
     /// The cursor of a page that ended with this key.
     pub(super) fn text(key: &[u8]) -> String {
         key.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The cursor of a page as of a position: the next page is as of there, too.
+    pub(super) fn text_as_of(at: Position, key: &[u8]) -> String {
+        format!("{:x}-{}", at.get(), Self::text(key))
+    }
+
+    /// The position that a cursor speaks of, if it is of a page as of one, and the cursor without it.
+    pub(super) fn split(cursor: &str) -> Result<(Option<Position>, &str), QueryError> {
+        match cursor.split_once('-') {
+            None => Ok((None, cursor)),
+            Some((at, key)) => match u64::from_str_radix(at, 16) {
+                Ok(at) => Ok((Some(Position::new(at)), key)),
+                Err(_) => Err(QueryError::BadCursor),
+            },
+        }
     }
 
     /// What is left of a range after a cursor. One that does not lie in the range is not of this list.

@@ -3,21 +3,28 @@
 use super::cursor::Cursor;
 use super::types::{IndexRange, LIST_LIMIT_MAX, ListPage, ListQuery, Order, QueryError, RowAnswer};
 use crate::ViewDefinition;
-use crate::store::layout::{all_rows, index_range, is_cut, row_key};
-use crate::store::{RowReader, Scan, StoreError, StoredRow};
+use crate::store::layout::{all_rows, index_key, index_range, is_cut, row_key};
+use crate::store::{KeyRange, RowReader, RowStore, Scan, Scanned, StoreError, StoredRow};
 use crate::views::{RunningView, repair};
-use annals_core::{IndexKind, IndexValue};
+use annals_core::{IndexKind, IndexValue, Position};
 use std::sync::Arc;
 
 /// Bytes of rows after which a page ends, however many rows were asked for.
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// The row of a key.
-pub(crate) fn row(view: &Arc<RunningView>, key: &str) -> Result<RowAnswer, QueryError> {
+/// The row of a key, as of a position if one is given.
+pub(crate) fn row(view: &Arc<RunningView>, key: &str, as_of: Option<Position>) -> Result<RowAnswer, QueryError> {
     let store = view.queried()?;
     let parked = store.board().parked(key);
     let reader = store.rows().reader();
-    let stored = reader.row(key).map_err(|error| failed(view, Some(key), error))?;
+    let stored = match as_of {
+        Some(at) => {
+            check_as_of(view, store.rows(), reader.position(), at)?;
+            reader.row_as_of(key, at)
+        }
+        None => reader.row(key),
+    };
+    let stored = stored.map_err(|error| failed(view, Some(key), error))?;
     let etag = stored
         .as_ref()
         .map(|stored| etag(&view.definition, stored))
@@ -25,10 +32,43 @@ pub(crate) fn row(view: &Arc<RunningView>, key: &str) -> Result<RowAnswer, Query
     Ok(RowAnswer {
         row: stored.map(|stored| stored.row),
         etag,
-        position: reader.position(),
+        position: as_of.unwrap_or_else(|| reader.position()),
         epoch: view.progress.epoch(),
         parked,
     })
+}
+
+/// Whether a view that has read up to `reached` can answer as of a position.
+pub(super) fn check_as_of(
+    view: &RunningView,
+    rows: &RowStore,
+    reached: Position,
+    position: Position,
+) -> Result<(), QueryError> {
+    let name = || view.name().to_owned();
+    if !view.definition.keeps_history() {
+        return Err(QueryError::NoHistory(name()));
+    }
+    let head = view.shared.log.head();
+    if position > head {
+        return Err(QueryError::InFuture { position, head });
+    }
+    if position > reached {
+        return Err(QueryError::Behind {
+            view: name(),
+            position,
+            reached,
+        });
+    }
+    let horizon = rows.horizon();
+    if position < horizon {
+        return Err(QueryError::BeforeHorizon {
+            view: name(),
+            position,
+            horizon,
+        });
+    }
+    Ok(())
 }
 
 /// Also holds the row's checksum: after a restore another row may have been changed by an event at the same position.
@@ -70,23 +110,32 @@ pub(crate) fn list(view: &Arc<RunningView>, query: &ListQuery) -> Result<ListPag
         last: None,
         more: false,
     };
+    let (cursor_at, cursor) = match query.cursor.as_deref().map(Cursor::split).transpose()? {
+        Some((at, cursor)) => (at, Some(cursor)),
+        None => (None, None),
+    };
+    if cursor.is_some() && cursor_at.is_none() && query.as_of.is_some() {
+        return Err(QueryError::BadCursor);
+    }
+    let as_of = cursor_at.or(query.as_of);
+    if let Some(at) = as_of {
+        check_as_of(view, store.rows(), reader.position(), at)?;
+    }
     let backwards = query.order == Order::Descending;
     match &query.index {
         None => {
-            let range = Cursor::narrow(all_rows(), query.cursor.as_deref(), backwards)?;
-            let scanned = reader.scan_rows(range, backwards, &mut |key, stored| {
-                Ok(page.add(key, stored, || row_key(key)))
-            });
-            scanned.map_err(|error| failed(view, None, error))?;
+            let range = Cursor::narrow(all_rows(), cursor, backwards)?;
+            page.fill_in_order(&reader, range, backwards, as_of)
+                .map_err(|error| failed(view, None, error))?;
         }
-        Some((name, range)) => page.fill_from_index(view, &reader, name, range, query)?,
+        Some((name, values)) => page.fill_from_index(view, &reader, name, values, (cursor, backwards, as_of))?,
     }
     let failing = |key: &String| Some((key.clone(), parked.get(key)?.letter.position));
     Ok(ListPage {
         parked: page.rows.iter().filter_map(|(key, _)| failing(key)).collect(),
-        next_cursor: page.more.then(|| page.last.as_deref().map(Cursor::text)).flatten(),
+        next_cursor: page.next_cursor(as_of),
         rows: page.rows,
-        position: reader.position(),
+        position: as_of.unwrap_or_else(|| reader.position()),
         epoch: view.progress.epoch(),
     })
 }
@@ -112,16 +161,50 @@ impl Page {
         Scan::Go
     }
 
+    fn next_cursor(&self, as_of: Option<Position>) -> Option<String> {
+        let last = self.last.as_deref().filter(|_| self.more)?;
+        Some(match as_of {
+            Some(at) => Cursor::text_as_of(at, last),
+            None => Cursor::text(last),
+        })
+    }
+
+    /// The page ends here, because it looked at too much.
+    fn cut(&mut self, scanned: Scanned) {
+        if let Scanned::Cut(last) = scanned {
+            self.last = Some(last);
+            self.more = true;
+        }
+    }
+
+    fn fill_in_order(
+        &mut self,
+        reader: &RowReader<'_>,
+        range: KeyRange,
+        backwards: bool,
+        as_of: Option<Position>,
+    ) -> Result<(), StoreError> {
+        let mut add = |key: &str, stored| Ok(self.add(key, stored, || row_key(key)));
+        match as_of {
+            None => reader.scan_rows(range, backwards, &mut add),
+            Some(at) => {
+                let scanned = reader.scan_rows_as_of(range, backwards, at, &mut add)?;
+                self.cut(scanned);
+                Ok(())
+            }
+        }
+    }
+
     fn fill_from_index(
         &mut self,
         view: &Arc<RunningView>,
         reader: &RowReader<'_>,
         name: &str,
-        range: &IndexRange,
-        query: &ListQuery,
+        values: &IndexRange,
+        (cursor, backwards, as_of): (Option<&str>, bool, Option<Position>),
     ) -> Result<(), QueryError> {
         let (number, kind) = find_index(&view.definition, name)?;
-        let (from, to) = match range {
+        let (from, to) = match values {
             IndexRange::Equal(value) => (Some(value), Some(value)),
             IndexRange::Between { from, to } => (from.as_ref(), to.as_ref()),
         };
@@ -132,11 +215,10 @@ impl Page {
                 kind,
             });
         }
-        let backwards = query.order == Order::Descending;
-        let range = Cursor::narrow(index_range(number, from, to), query.cursor.as_deref(), backwards)?;
+        let range = Cursor::narrow(index_range(number, from, to), cursor, backwards)?;
         let mut damaged = None;
-        let scanned = reader.scan_index(range, backwards, &mut |entry, value, key| {
-            let stored = match indexed_row(reader, key) {
+        let mut visit = |value: &[u8], key: &str| {
+            let stored = match indexed_row(reader, key, as_of) {
                 // Its text is cut in the index, and may not be the one asked for.
                 Ok(stored) if is_cut(value) => match view.definition.index_values(&stored.row) {
                     Ok(values) => match values.get(usize::from(number)) {
@@ -148,23 +230,33 @@ impl Page {
                 other => other,
             };
             match stored {
-                Ok(stored) => Ok(self.add(key, stored, || entry.to_vec())),
+                Ok(stored) => Ok(self.add(key, stored, || index_key(number, value, key))),
                 Err(error) => {
                     damaged = Some(failed(view, Some(key), error));
                     Ok(Scan::Stop)
                 }
             }
-        });
-        scanned.map_err(|error| failed(view, None, error))?;
-        damaged.map_or(Ok(()), Err)
+        };
+        let scanned = match as_of {
+            None => reader
+                .scan_index(range, backwards, &mut |_, value, key| visit(value, key))
+                .map(|()| Scanned::Whole),
+            Some(at) => reader.scan_index_as_of(number, range, backwards, at, &mut visit),
+        };
+        let scanned = scanned.map_err(|error| failed(view, None, error))?;
+        damaged.map_or(Ok(()), Err)?;
+        self.cut(scanned);
+        Ok(())
     }
 }
 
 /// Index and rows are read as of one moment, so that an entry without its row is damage.
-fn indexed_row(reader: &RowReader<'_>, key: &str) -> Result<StoredRow, StoreError> {
-    reader
-        .row(key)?
-        .ok_or_else(|| StoreError::Damaged("it stands in an index and is missing".into()))
+fn indexed_row(reader: &RowReader<'_>, key: &str, as_of: Option<Position>) -> Result<StoredRow, StoreError> {
+    let stored = match as_of {
+        None => reader.row(key)?,
+        Some(at) => reader.row_as_of(key, at)?,
+    };
+    stored.ok_or_else(|| StoreError::Damaged("it stands in an index and is missing".into()))
 }
 
 fn kind_of(value: &IndexValue) -> IndexKind {
@@ -180,7 +272,7 @@ fn within(value: &IndexValue, from: Option<&IndexValue>, to: Option<&IndexValue>
     from.is_none_or(|from| value >= from) && to.is_none_or(|to| value <= to)
 }
 
-fn failed(view: &Arc<RunningView>, key: Option<&str>, error: StoreError) -> QueryError {
+pub(super) fn failed(view: &Arc<RunningView>, key: Option<&str>, error: StoreError) -> QueryError {
     let error = match error {
         StoreError::Damaged(detail) => {
             let rebuilt = repair(view, &detail);

@@ -58,6 +58,9 @@ pub struct ListQuery {
     pub limit: usize,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
+    /// Rows as they were after the event at this position, and not as they are. A cursor of such a page means the same
+    /// position, whatever is written here.
+    pub as_of: Option<Position>,
 }
 
 impl Default for ListQuery {
@@ -67,6 +70,7 @@ impl Default for ListQuery {
             order: Order::Ascending,
             limit: LIST_LIMIT_DEFAULT,
             cursor: None,
+            as_of: None,
         }
     }
 }
@@ -113,6 +117,39 @@ pub enum QueryError {
     /// The cursor is not one that this list gave out.
     #[error("the cursor is not one of this list: use next_cursor of the page before, or none to begin anew")]
     BadCursor,
+    /// The view keeps no history.
+    #[error("view {0} keeps no history: ask for its rows as they are, or set HISTORY to History::Kept in its code")]
+    NoHistory(String),
+    /// The position asked for is beyond the log's end.
+    #[error("position {position} is beyond the end of the log at {head}: ask as of {head} or before")]
+    InFuture {
+        /// What was asked for.
+        position: Position,
+        /// Where the log ends.
+        head: Position,
+    },
+    /// Versions that held at the position asked for may be gone.
+    #[error(
+        "view {view} keeps its history from position {horizon} on, not from {position}: ask as of {horizon} or later, or fold the log: `annals replay view {view} --at {position}`"
+    )]
+    BeforeHorizon {
+        /// The view.
+        view: String,
+        /// What was asked for.
+        position: Position,
+        /// The first position that can be asked for.
+        horizon: Position,
+    },
+    /// The view has not read up to the position asked for.
+    #[error("view {view} has read up to position {reached}, not to {position} yet: ask again")]
+    Behind {
+        /// The view.
+        view: String,
+        /// What was asked for.
+        position: Position,
+        /// Up to where it has read.
+        reached: Position,
+    },
     /// What is stored is not what was written. It is not served.
     #[error(
         "row {key:?} of view {view} is damaged and not served ({detail}): ask again once the view is rebuilt, see GET /v1/projections/{view}/rebuild or run `annals rebuild {view}`"

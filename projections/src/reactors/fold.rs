@@ -157,7 +157,7 @@ fn react_to(
     store: &RowStore,
     react: bool,
 ) -> Result<Vec<Reaction>, Failure> {
-    let mut load = |key: &str| store.row(key).map(|stored| stored.map(|stored| stored.row));
+    let mut load = |key: &str| store.row(key);
     let mut reactions = Vec::new();
     let wanted = react.then_some(&mut reactions);
     // A panic may leave the table half changed: it is cleared after any error.

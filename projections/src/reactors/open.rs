@@ -77,7 +77,7 @@ pub(crate) fn open(
             Ok(Opened {
                 journal,
                 store,
-                checkpoint: first_checkpoint(log, reactor.fingerprint()),
+                checkpoint: first_checkpoint(log, reactor.fingerprint(), false),
             })
         }
     }

@@ -4,10 +4,13 @@
 //! | --- | --- |
 //! | `c` | the checkpoint |
 //! | `r`, key escaped | the row's `from` position (u64 BE), the row |
-//! | `i`, number of the index (u16 BE), index value, key | nothing |
+//! | `i`, number of the index (u16 BE), index value, key | with history: the entry's `from` (u64 BE) |
+//! | `h`, key escaped, `from` of the version (u64 BE) | its `to` (u64 BE), the row as it was |
+//! | `j`, number of the index (u16 BE), index value, key escaped, `from` of the entry (u64 BE) | its `to` (u64 BE) |
 //!
-//! The engine keeps a checksum over each block of keys and values, so they have none of their own. Prefix `h` is kept free
-//! for row versions that were replaced (`[from, to)`), which is why every row knows its `from`.
+//! A version or entry holds from the position `from` on, that one included, and up to `to`, which is not. The versions of
+//! a row lie beside each other. The engine keeps a checksum over each block of keys and values, so they have none of
+//! their own.
 //!
 //! Escaped: byte 00 becomes 00 FF, and 00 01 ends it, so that escaped texts are ordered as the texts are.
 
@@ -18,6 +21,8 @@ use std::ops::Bound;
 const CHECKPOINT: u8 = b'c';
 const ROW: u8 = b'r';
 const INDEX: u8 = b'i';
+const PAST_ROW: u8 = b'h';
+const PAST_INDEX: u8 = b'j';
 
 /// Key of the checkpoint.
 pub(crate) fn checkpoint_key() -> Bytes {
@@ -52,14 +57,117 @@ pub(crate) fn index_key(index: u16, value: &[u8], key: &str) -> Bytes {
 /// The value and the row's key in a key that [`index_key`] made.
 pub(crate) fn read_index_key(bytes: &[u8]) -> Option<(&[u8], &str)> {
     let rest = bytes.strip_prefix(&[INDEX])?.get(2..)?;
-    let value_len = match *rest.first()? {
-        BOOL => 2,
-        NUMBER => 17,
-        TEXT => rest.len() - unescape(&rest[1..])?.1.len(),
-        _ => return None,
-    };
-    let (value, key) = rest.split_at_checked(value_len)?;
+    let (value, key) = rest.split_at_checked(value_len(rest)?)?;
     Some((value, std::str::from_utf8(key).ok()?))
+}
+
+/// How many bytes the index value has that these begin with.
+fn value_len(bytes: &[u8]) -> Option<usize> {
+    match *bytes.first()? {
+        BOOL => Some(2),
+        NUMBER => Some(17),
+        TEXT => Some(bytes.len() - unescape(&bytes[1..])?.1.len()),
+        _ => None,
+    }
+}
+
+/// Key of a version of a row that was replaced.
+pub(crate) fn past_row_key(key: &str, from: Position) -> Bytes {
+    let mut bytes = past_rows_prefix(key);
+    bytes.extend_from_slice(&from.get().to_be_bytes());
+    bytes
+}
+
+/// What the keys of all replaced versions of a row begin with.
+pub(crate) fn past_rows_prefix(key: &str) -> Bytes {
+    let mut bytes = Vec::with_capacity(key.len() + 11);
+    bytes.push(PAST_ROW);
+    escape(key.as_bytes(), &mut bytes);
+    bytes
+}
+
+/// The row's key and the `from` in a key that [`past_row_key`] made.
+pub(crate) fn read_past_row_key(bytes: &[u8]) -> Option<(String, Position)> {
+    let (key, from) = unescape(bytes.strip_prefix(&[PAST_ROW])?)?;
+    Some((String::from_utf8(key).ok()?, position(from)?))
+}
+
+/// Key of an index entry that was replaced.
+pub(crate) fn past_index_key(index: u16, value: &[u8], key: &str, from: Position) -> Bytes {
+    let mut bytes = past_index_prefix(index, value, key);
+    bytes.extend_from_slice(&from.get().to_be_bytes());
+    bytes
+}
+
+fn past_index_prefix(index: u16, value: &[u8], key: &str) -> Bytes {
+    let mut bytes = index_key(index, value, "");
+    bytes[0] = PAST_INDEX;
+    escape(key.as_bytes(), &mut bytes);
+    bytes
+}
+
+/// The value, the row's key and the `from` in a key that [`past_index_key`] made.
+pub(crate) fn read_past_index_key(bytes: &[u8]) -> Option<(&[u8], String, Position)> {
+    let rest = bytes.strip_prefix(&[PAST_INDEX])?.get(2..)?;
+    let (value, rest) = rest.split_at_checked(value_len(rest)?)?;
+    let (key, from) = unescape(rest)?;
+    Some((value, String::from_utf8(key).ok()?, position(from)?))
+}
+
+/// The value that is a position alone.
+pub(crate) fn position_value(position: Position) -> Bytes {
+    position.get().to_be_bytes().to_vec()
+}
+
+/// A position that stands alone.
+pub(crate) fn position(bytes: &[u8]) -> Option<Position> {
+    Some(Position::new(u64::from_be_bytes(bytes.try_into().ok()?)))
+}
+
+/// The same stretch of keys among the versions of rows that were replaced.
+pub(crate) fn past_of_rows((low, high): &KeyRange) -> KeyRange {
+    let of = |key: &Bytes| {
+        let mut key = key.clone();
+        key[0] = key[0] - ROW + PAST_ROW;
+        key
+    };
+    (past_low(low, of), past_high(high, of))
+}
+
+/// The same stretch of an index among the entries that were replaced.
+pub(crate) fn past_of_index((low, high): &KeyRange) -> KeyRange {
+    let of = |entry: &Bytes| match read_index_key(entry) {
+        Some((value, key)) if !key.is_empty() => {
+            let index = u16::from_be_bytes([entry[1], entry[2]]);
+            past_index_prefix(index, value, key)
+        }
+        _ => {
+            let mut entry = entry.clone();
+            entry[0] = entry[0] - INDEX + PAST_INDEX;
+            entry
+        }
+    };
+    (past_low(low, of), past_high(high, of))
+}
+
+/// Behind all versions of the key that is left out.
+fn past_low(low: &Bound<Bytes>, of: impl Fn(&Bytes) -> Bytes) -> Bound<Bytes> {
+    match low {
+        Bound::Included(key) => Bound::Included(of(key)),
+        Bound::Excluded(key) => {
+            let mut key = of(key);
+            key.extend_from_slice(&[u8::MAX; 8]);
+            Bound::Excluded(key)
+        }
+        Bound::Unbounded => Bound::Unbounded,
+    }
+}
+
+fn past_high(high: &Bound<Bytes>, of: impl Fn(&Bytes) -> Bytes) -> Bound<Bytes> {
+    match high {
+        Bound::Included(key) | Bound::Excluded(key) => Bound::Excluded(of(key)),
+        Bound::Unbounded => Bound::Unbounded,
+    }
 }
 
 /// All rows.

@@ -181,6 +181,7 @@ mod tests {
             position: Position::new(900),
             fingerprint: "f".into(),
             rows: 0,
+            history: None,
             outbox: None,
         };
         let wait = |key: &str, position| LetterChange::Wait(key.into(), Position::new(position));

@@ -18,8 +18,8 @@ use annals_core::Position;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{BlockSizePolicy, CompressionPolicy};
 use lsm_tree::{
-    AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Error, Guard, InternalValue, Memtable,
-    SequenceNumberCounter, Tree, ValueType,
+    AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Error, Guard, InternalValue, IterGuardImpl,
+    Memtable, SequenceNumberCounter, Tree, ValueType,
 };
 use std::fs::File;
 use std::io;
@@ -294,22 +294,23 @@ impl LsmStore {
         backwards: bool,
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
-        if is_empty(&range) {
-            return Ok(());
-        }
-        let mut entries = guarded(|| Ok(self.tree.range::<Bytes, _>(range, end, None)))?;
-        loop {
-            let next = guarded(|| {
-                let entry = if backwards { entries.next_back() } else { entries.next() };
-                entry.map(Guard::into_inner).transpose()
-            })?;
-            let Some((key, value)) = next else {
-                return Ok(());
-            };
+        let mut entries = self.entries(range, end, backwards)?;
+        while let Some((key, value)) = entries.next()? {
             if visit(&key, &value)? == Scan::Stop {
                 return Ok(());
             }
         }
+        Ok(())
+    }
+
+    /// Entries to be taken one by one.
+    pub(super) fn entries(&self, range: KeyRange, end: u64, backwards: bool) -> Result<Entries, StoreError> {
+        let entries = if is_empty(&range) {
+            None
+        } else {
+            Some(guarded(|| Ok(self.tree.range::<Bytes, _>(range, end, None)))?)
+        };
+        Ok(Entries { entries, backwards })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -327,6 +328,26 @@ impl LsmStore {
     #[cfg(test)]
     pub(super) fn tables(&self) -> usize {
         self.tree.table_count()
+    }
+}
+
+/// Entries of a range, in the order of their keys or backwards.
+pub(super) struct Entries {
+    entries: Option<Box<dyn DoubleEndedIterator<Item = IterGuardImpl> + Send>>,
+    backwards: bool,
+}
+
+impl Entries {
+    pub(super) fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        let Some(entries) = &mut self.entries else {
+            return Ok(None);
+        };
+        let backwards = self.backwards;
+        let next = guarded(|| {
+            let entry = if backwards { entries.next_back() } else { entries.next() };
+            entry.map(Guard::into_inner).transpose()
+        })?;
+        Ok(next.map(|(key, value)| (key.to_vec(), value.to_vec())))
     }
 }
 

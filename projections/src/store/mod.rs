@@ -6,12 +6,14 @@ mod in_use;
 pub(crate) mod layout;
 mod letters;
 mod lsm;
+mod past;
 mod pool;
 mod rows;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use letters::{Letter, LetterChange};
+pub(crate) use past::{Scanned, Version};
 pub(crate) use pool::Stores;
 pub(crate) use rows::{Checkpoint, OutboxMark, RowReader, RowStore, STORE_FORMAT, StoredRow, count_rows};
 

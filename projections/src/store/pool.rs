@@ -77,7 +77,7 @@ impl Stores {
     pub(crate) fn open(&self, dir: &Path) -> Result<RowStore, StoreError> {
         let rows = self.start(LsmStore::open(dir, &self.pool.caches)?)?;
         if let Some(checkpoint) = rows.checkpoint()? {
-            rows.engine().stands_at(checkpoint.position);
+            rows.stands_at(&checkpoint);
         }
         Ok(rows)
     }

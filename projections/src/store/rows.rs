@@ -2,18 +2,20 @@
 
 use super::in_use::Moment;
 use super::layout::{
-    all_rows, checkpoint_key, index_key, read_index_key, read_row_key, read_row_value, row_key, row_value,
+    all_rows, checkpoint_key, index_key, past_index_key, past_row_key, position, position_value, read_index_key,
+    read_row_key, read_row_value, row_key, row_value,
 };
 use super::lsm::LsmStore;
 use super::pool::Pool;
 use super::{Batch, Bytes, KeyRange, Scan, StoreError, Visit};
-use crate::definition::Change;
+use crate::definition::{Change, IndexAdded};
 use annals_core::{Epoch, Position};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Format of checkpoints, rows and index entries.
-pub(crate) const STORE_FORMAT: u32 = 2;
+pub(crate) const STORE_FORMAT: u32 = 3;
 
 /// How far a store is, and whose it is. Written in one batch with what it speaks of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +26,9 @@ pub(crate) struct Checkpoint {
     /// Of the view or reactor that wrote it.
     pub(crate) fingerprint: String,
     pub(crate) rows: u64,
+    /// With history: the first position that can be asked for. Before it versions may be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) history: Option<Position>,
     /// Of a reactor: which outbox, and its last entry when this was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outbox: Option<OutboxMark>,
@@ -55,11 +60,33 @@ pub(crate) type VisitEntry<'a> = dyn FnMut(&[u8], &[u8], &str) -> Result<Scan, S
 pub(crate) struct RowStore {
     pool: Arc<Pool>,
     store: Arc<LsmStore>,
+    /// The first position that can be asked for.
+    horizon: AtomicU64,
 }
 
 impl RowStore {
     pub(super) fn new(pool: Arc<Pool>, store: Arc<LsmStore>) -> Self {
-        Self { pool, store }
+        Self {
+            pool,
+            store,
+            horizon: AtomicU64::new(0),
+        }
+    }
+
+    /// Says where the last batch of a store that was opened ends.
+    pub(super) fn stands_at(&self, checkpoint: &Checkpoint) {
+        self.store.stands_at(checkpoint.position);
+        self.note_horizon(checkpoint);
+    }
+
+    fn note_horizon(&self, checkpoint: &Checkpoint) {
+        let horizon = checkpoint.history.unwrap_or(Position::ZERO);
+        self.horizon.store(horizon.get(), Ordering::Relaxed);
+    }
+
+    /// With history: the first position that can be asked for; versions that ended before it may be gone.
+    pub(crate) fn horizon(&self) -> Position {
+        Position::new(self.horizon.load(Ordering::Relaxed))
     }
 
     /// How far the store is; `None` if nothing was ever written.
@@ -99,12 +126,54 @@ impl RowStore {
         mut batch: Batch,
     ) -> Result<(), StoreError> {
         for change in changes {
-            write_change(change, &mut batch);
+            self.write_change(change, &mut batch)?;
         }
         let value = rmp_serde::to_vec_named(checkpoint)
             .map_err(|error| StoreError::Failed(format!("the checkpoint cannot be encoded: {error}")))?;
         batch.put(checkpoint_key(), value);
+        // Before it is written: who reads the new rows finds the new bound.
+        self.note_horizon(checkpoint);
         self.pool.commit(&self.store, batch, checkpoint.position)
+    }
+
+    fn write_change(&self, change: &Change, batch: &mut Batch) -> Result<(), StoreError> {
+        let key = change.key.as_str();
+        for past in &change.index_past {
+            let (index, value) = &past.entry;
+            let from = match past.since {
+                Some(since) => since,
+                None => self.stands_since(*index, value, key)?,
+            };
+            batch.put(past_index_key(*index, value, key, from), position_value(past.to));
+        }
+        for version in &change.replaced {
+            let value = row_value(version.to, &version.value);
+            batch.put(past_row_key(key, version.from), value);
+        }
+        for (index, value) in &change.index_removed {
+            batch.remove(index_key(*index, value, key));
+        }
+        match (&change.value, change.old_len) {
+            (Some(row), _) => batch.put(row_key(key), row_value(change.from, row)),
+            (None, Some(_)) => batch.remove(row_key(key)),
+            (None, None) => {}
+        }
+        for IndexAdded { entry, since } in &change.index_added {
+            let (index, value) = entry;
+            batch.put(
+                index_key(*index, value, key),
+                since.map(position_value).unwrap_or_default(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Since when a stored index entry stands.
+    fn stands_since(&self, index: u16, value: &[u8], key: &str) -> Result<Position, StoreError> {
+        let since = self.store.get_newest(&index_key(index, value, key))?;
+        since
+            .and_then(|since| position(&since))
+            .ok_or_else(|| StoreError::Damaged(format!("an index entry of row {key:?} is missing")))
     }
 
     /// Returns when everything that was written is on the disk.
@@ -112,6 +181,7 @@ impl RowStore {
         self.store.spill()
     }
 
+    #[cfg(test)]
     pub(super) fn engine(&self) -> &LsmStore {
         &self.store
     }
@@ -125,8 +195,8 @@ impl Drop for RowStore {
 
 /// Rows and index entries of one moment, whatever is written meanwhile.
 pub(crate) struct RowReader<'a> {
-    store: &'a LsmStore,
-    moment: Moment,
+    pub(super) store: &'a LsmStore,
+    pub(super) moment: Moment,
 }
 
 impl RowReader<'_> {
@@ -190,7 +260,7 @@ impl Drop for RowReader<'_> {
     }
 }
 
-fn stored_row(value: &[u8]) -> Result<StoredRow, StoreError> {
+pub(super) fn stored_row(value: &[u8]) -> Result<StoredRow, StoreError> {
     let (from, row) = read_row_value(value)?;
     Ok(StoredRow {
         from,
@@ -207,19 +277,4 @@ pub(crate) fn count_rows(rows: u64, changes: &[Change]) -> u64 {
             (Some(_), None) => rows.saturating_sub(1),
             _ => rows,
         })
-}
-
-fn write_change(change: &Change, batch: &mut Batch) {
-    let key = change.key.as_str();
-    for (index, value) in &change.index_removed {
-        batch.remove(index_key(*index, value, key));
-    }
-    match (&change.value, change.old_len) {
-        (Some(row), _) => batch.put(row_key(key), row_value(change.from, row)),
-        (None, Some(_)) => batch.remove(row_key(key)),
-        (None, None) => {}
-    }
-    for (index, value) in &change.index_added {
-        batch.put(index_key(*index, value, key), Vec::new());
-    }
 }

@@ -3,7 +3,7 @@
 use super::lsm::{Caches, LsmStore};
 use super::*;
 use crate::ProjectionSettings;
-use crate::definition::Change;
+use crate::definition::{Change, IndexAdded};
 use annals_core::{Epoch, IndexValue, Key, Position};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -169,6 +169,8 @@ fn change(key: &str, from: u64, old_len: Option<usize>, value: Option<Vec<u8>>) 
         value,
         index_removed: Vec::new(),
         index_added: Vec::new(),
+        replaced: Vec::new(),
+        index_past: Vec::new(),
     }
 }
 
@@ -179,6 +181,7 @@ fn checkpoint(position: u64) -> Checkpoint {
         position: Position::new(position),
         fingerprint: "f".into(),
         rows: 0,
+        history: None,
         outbox: None,
     }
 }
@@ -348,7 +351,10 @@ fn filled(dir: &Path) -> BTreeMap<String, StoredRow> {
             .map(|n| {
                 let row = format!("{n} at {position} ").repeat(9).into_bytes();
                 let mut change = change(&format!("k{}", (n * position) % 900), position, None, Some(row));
-                change.index_added = vec![(0, layout::index_value(&IndexValue::Number(n.into())))];
+                change.index_added = vec![IndexAdded {
+                    entry: (0, layout::index_value(&IndexValue::Number(n.into()))),
+                    since: None,
+                }];
                 change
             })
             .collect();

@@ -145,7 +145,11 @@ impl<'a> Build<'a> {
             .create(view.name(), view.version())
             .map_err(|error| self.failed(&error))?;
         let letters = Letters::new(self.settings.backoff(), self.settings.letter_bounds());
-        Ok((store, first_checkpoint(self.log, view.fingerprint()), letters))
+        Ok((
+            store,
+            first_checkpoint(self.log, view.fingerprint(), view.keeps_history()),
+            letters,
+        ))
     }
 
     /// A store that is there, if it can be folded on from where it ends; else why not.
@@ -229,18 +233,23 @@ pub(super) fn unfit(log: &dyn EventLog, view: &ViewDefinition, checkpoint: &Chec
         let (position, head) = (checkpoint.position, log.head());
         return Some(format!("it is at {position}, ahead of the log's end at {head}"));
     }
+    if checkpoint.history.is_some() != view.keeps_history() {
+        let kept = if checkpoint.history.is_some() { "kept" } else { "off" };
+        return Some(format!("its history was {kept} and is not now"));
+    }
     (checkpoint.fingerprint != view.fingerprint())
         .then(|| "the row or the indexes of the view are not what they were when it was built".into())
 }
 
 /// The checkpoint of a store that has read nothing yet.
-pub(crate) fn first_checkpoint(log: &dyn EventLog, fingerprint: &str) -> Checkpoint {
+pub(crate) fn first_checkpoint(log: &dyn EventLog, fingerprint: &str, history: bool) -> Checkpoint {
     Checkpoint {
         format: STORE_FORMAT,
         epoch: log.epoch(),
         position: Position::ZERO,
         fingerprint: fingerprint.to_owned(),
         rows: 0,
+        history: history.then_some(Position::ZERO),
         outbox: None,
     }
 }

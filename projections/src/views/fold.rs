@@ -261,7 +261,7 @@ fn fold_one(
     store: &RowStore,
     wanted: &mut Wanted<'_>,
 ) -> Result<(), Failure> {
-    let mut load = |key: &str| store.row(key).map(|stored| stored.map(|stored| stored.row));
+    let mut load = |key: &str| store.row(key);
     // A panic may leave the table half changed: it is cleared after any error.
     catch_unwind(AssertUnwindSafe(|| table.apply(catalog, record, wanted, &mut load)))
         .unwrap_or_else(|panic| Err(Failure::Code(panic_text(panic.as_ref()))))

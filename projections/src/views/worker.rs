@@ -189,6 +189,10 @@ impl<'a> Worker<'a> {
                 checkpoint.format
             ));
         }
+        if checkpoint.history.is_some() != self.view.definition.keeps_history() {
+            let kept = if checkpoint.history.is_some() { "kept" } else { "off" };
+            return Some(format!("its history was {kept} and is not now"));
+        }
         if checkpoint.epoch != log.epoch() {
             return Some(format!(
                 "it read the log's epoch {}, the log is in {}",

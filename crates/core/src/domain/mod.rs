@@ -15,7 +15,9 @@ pub use command::{Command, InvalidCommand};
 pub use event::{DecodeError, Event, EventType, Payload, Upcast};
 pub use event_set::{Catalog, EventSet, Recorded};
 pub use reactor::{CommandCall, Reactor};
-pub use view::{FailurePolicy, INDEX_TEXT_LEN_MAX, IndexKind, IndexValue, Indexed, KEY_LEN_MAX, Key, Keys, Row, View};
+pub use view::{
+    FailurePolicy, History, INDEX_TEXT_LEN_MAX, IndexKind, IndexValue, Indexed, KEY_LEN_MAX, Key, Keys, Row, View,
+};
 
 /// What the derives expand to. Not for use by hand.
 #[doc(hidden)]

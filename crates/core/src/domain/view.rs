@@ -197,6 +197,17 @@ pub enum FailurePolicy {
     Park,
 }
 
+/// Whether a view keeps what its rows were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum History {
+    /// Each version of a row is kept, with the positions from and to which it held: the view answers as of any of them.
+    #[default]
+    Kept,
+    /// Only the rows as they are.
+    Off,
+}
+
 /// A read model.
 pub trait View: Send + Sync + 'static {
     /// Its name in paths, `[a-z][a-z0-9-]*`.
@@ -205,6 +216,8 @@ pub trait View: Send + Sync + 'static {
     const VERSION: u32;
     /// What becomes of an event that it cannot fold; the setting `[views.NAME] on_failure` of a server wins over it.
     const ON_FAILURE: FailurePolicy = FailurePolicy::Stop;
+    /// Whether it keeps what its rows were. Costs space for each event that changes a row. Changed, the view is built anew.
+    const HISTORY: History = History::Kept;
     /// What it reads.
     type Event: EventSet;
     /// Its rows.
