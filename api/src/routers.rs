@@ -47,7 +47,7 @@ pub fn query_api(state: ApiState) -> Api {
         .route("/v1/views", get(query::views))
         .route("/v1/views/{view}", get(query::list))
         .route("/v1/views/{view}/{key}", get(query::row))
-        .route("/v1/views/{view}/{key}/history", get(later("the history of a row")))
+        .route("/v1/views/{view}/{key}/history", get(query::history))
         .route("/v1/projections", get(query::projections))
         .route(
             "/v1/projections/{view}/rebuild",

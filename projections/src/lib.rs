@@ -7,6 +7,7 @@
 extern crate self as annals_projections;
 
 mod definition;
+mod differences;
 mod error;
 mod failures;
 mod offline;
@@ -24,6 +25,7 @@ mod store;
 mod views;
 
 pub use definition::{ReactorDefinition, ViewDefinition};
+pub use differences::{FieldChange, differences, leaves};
 pub use error::{FoldError, ProjectionError, RebuildError, ResumeError};
 pub use failures::{
     DeadLetter, DeadLetterState, Operation, OperationError, Verb, What, dead_letters_offline, operation_stream,
@@ -34,7 +36,7 @@ pub use projections::{Projections, ViewHandle};
 pub use query::{EventNote, HistoryPage, HistoryQuery, RowVersion};
 pub use query::{IndexRange, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery, Order, QueryError, RowAnswer};
 pub use reactors::{DispatchError, DispatchRequest, Dispatcher};
-pub use replay::{Cutoff, FoldProgress, fold_rows};
+pub use replay::{Cutoff, FoldProgress, VisitVersion, fold_rows, fold_versions};
 pub use settings::ProjectionSettings;
 pub use status::{OutboxStatus, ProjectionKind, ProjectionState, ProjectionStatus, RebuildState, RebuildStatus};
 pub use views::{

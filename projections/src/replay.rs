@@ -81,6 +81,52 @@ pub fn fold_rows(
     Ok(rows.collect())
 }
 
+/// Is handed an event, and the key and row that it made; `None` if it deleted the row. Its error ends the fold.
+pub type VisitVersion<'a> = dyn FnMut(&RecordRef<'_>, &str, Option<&[u8]>) -> Result<(), FoldError> + 'a;
+
+/// Every version of the rows of a view up to a position, or of one row, in the order of the log, folded from the log
+/// alone. A version may be the same as the one before it. All rows are in memory at once. Blocks.
+pub fn fold_versions(
+    log: &dyn EventLog,
+    catalog: &Catalog,
+    view: &ViewDefinition,
+    until: Position,
+    key: Option<&str>,
+    visit: &mut VisitVersion<'_>,
+    progress: &mut dyn FnMut(FoldProgress),
+) -> Result<(), FoldError> {
+    let total = until.min(log.head());
+    let operations = Operations::of(log, view.name(), Some(view.version()))?;
+    let skips = operations.skips();
+    let mut table = view.table_of_last_rows();
+    let mut reader = LogReader::new(log, READ_BYTES);
+    let position = reader.read(Position::ZERO, total, |record| {
+        if record.position.get() % TOLD_EVERY_EVENTS == 0 {
+            progress(FoldProgress {
+                position: record.position,
+                total,
+            });
+        }
+        if skips.event(record.position) {
+            return Ok(Take::More);
+        }
+        let folded =
+            fold_one(table.as_mut(), catalog, record, key, skips).and_then(|()| table.take_changes(usize::MAX));
+        let changes = folded.map_err(|failure| FoldError::Event {
+            projection: view.name().to_owned(),
+            position: record.position,
+            event_type: record.header.event_type.to_owned(),
+            detail: failure.to_string(),
+        })?;
+        for change in changes {
+            visit(record, change.key.as_str(), change.value.as_deref())?;
+        }
+        Ok::<_, FoldError>(Take::More)
+    })?;
+    progress(FoldProgress { position, total });
+    Ok(())
+}
+
 fn fold_one(
     table: &mut dyn RowTable,
     catalog: &Catalog,

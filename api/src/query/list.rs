@@ -1,5 +1,6 @@
 //! `GET /v1/views/{view}`: rows of a view, all or by an index, page by page.
 
+use super::as_of::as_of;
 use super::read::{COMMON, check, place, query_problem, ready, view};
 use crate::answer::{JSON, push_json_text};
 use crate::events::next_link;
@@ -8,7 +9,7 @@ use crate::parameters::{Parameters, wrong};
 use crate::path::PathParts;
 use crate::problem::Problem;
 use crate::state::Shared;
-use annals_core::{IndexKind, IndexValue, to_json};
+use annals_core::{IndexKind, IndexValue, Position, to_json};
 use annals_projections::{IndexRange, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListPage, ListQuery, Order};
 use axum::body::Body;
 use axum::extract::State;
@@ -33,14 +34,16 @@ pub(crate) async fn list(
     let parameters = Parameters::read(&uri, &known_names(indexes), |name| {
         COMMON.contains(&name) || OWN.contains(&name) || index_of(indexes, name).is_some()
     })?;
-    check(&headers, &parameters)?;
+    check(&headers)?;
+    let at = as_of(&view, &parameters).await?;
     let query = ListQuery {
         index: index(indexes, &parameters)?,
-        order: order(&parameters)?,
+        order: order_or(&parameters, Order::Ascending)?,
         limit: parameters.limit(LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?,
         cursor: parameters.get("cursor").map(str::to_owned),
+        as_of: at,
     };
-    ready(&view, &parameters).await?;
+    ready(&view, &parameters, at.unwrap_or(Position::ZERO)).await?;
     let reader = view.clone();
     let reading = tokio::task::spawn_blocking(move || reader.list(&query).map(|page| (body(&page), page)));
     let read = reading.await.map_err(|error| lost(&error))?;
@@ -75,9 +78,11 @@ fn known_names(indexes: Indexes) -> String {
     own.chain(indexes).collect::<Vec<_>>().join(", ")
 }
 
-fn order(parameters: &Parameters) -> Result<Order, Problem> {
+/// The order that is asked for, else this one.
+pub(super) fn order_or(parameters: &Parameters, unsaid: Order) -> Result<Order, Problem> {
     match parameters.get("order") {
-        None | Some("asc") => Ok(Order::Ascending),
+        None => Ok(unsaid),
+        Some("asc") => Ok(Order::Ascending),
         Some("desc") => Ok(Order::Descending),
         Some(other) => Err(wrong("order", other, "asc or desc")),
     }

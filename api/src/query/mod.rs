@@ -1,6 +1,8 @@
 //! The query API: views, their rows and lists, and the state of all projections.
 
+mod as_of;
 mod decide;
+mod history;
 mod letters;
 mod list;
 mod projections;
@@ -10,6 +12,7 @@ mod row;
 mod views;
 
 pub(crate) use decide::{pause, resume, retry, skip};
+pub(crate) use history::history;
 pub(crate) use letters::{dead_letter, dead_letters};
 pub(crate) use list::list;
 pub(crate) use projections::{begin_rebuild, projections, rebuild_status};

@@ -22,7 +22,8 @@ pub(crate) async fn projections(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    check(&headers, &Parameters::of(&uri, &[])?)?;
+    Parameters::of(&uri, &[])?;
+    check(&headers)?;
     let statuses = shared
         .api
         .projections
@@ -69,7 +70,8 @@ pub(crate) async fn rebuild_status(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    check(&headers, &Parameters::of(&uri, &[])?)?;
+    Parameters::of(&uri, &[])?;
+    check(&headers)?;
     super::read::view(&shared, &name)?;
     let status = shared
         .api

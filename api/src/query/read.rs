@@ -1,5 +1,6 @@
 //! What reading a row and reading a list have in common: which view, how new it must be, and what can go wrong.
 
+use super::as_of::past_problem;
 use crate::accept::negotiate;
 use crate::headers::{EPOCH, LAG, POSITION};
 use crate::parameters::{Parameters, wrong};
@@ -41,7 +42,7 @@ pub(super) fn unknown_view(shared: &Shared, name: &str) -> Problem {
 }
 
 /// 406 unless the caller takes JSON; 501 for what comes later.
-pub(super) fn check(headers: &HeaderMap, parameters: &Parameters) -> Result<(), Problem> {
+pub(super) fn check(headers: &HeaderMap) -> Result<(), Problem> {
     let form = negotiate(
         headers,
         &["application/json", "application/problem+json", "text/event-stream"],
@@ -49,18 +50,16 @@ pub(super) fn check(headers: &HeaderMap, parameters: &Parameters) -> Result<(), 
     if form == "text/event-stream" {
         return Err(Problem::not_implemented("a live stream of changes (text/event-stream)"));
     }
-    if parameters.get("as_of").is_some() {
-        return Err(Problem::not_implemented("the parameter as_of"));
-    }
     Ok(())
 }
 
-/// Waits until the view is as new as the caller asks; 503 if it does not get there in time or does not serve at all.
-pub(super) async fn ready(view: &ViewHandle, parameters: &Parameters) -> Result<(), Problem> {
+/// Waits until the view is as new as the caller asks, and has read `least`; 503 if it does not get there in time or does
+/// not serve at all.
+pub(super) async fn ready(view: &ViewHandle, parameters: &Parameters, least: Position) -> Result<(), Problem> {
     if let Some(stopped) = stopped(view) {
         return Err(stopped);
     }
-    let wanted = parameters.position("min_position")?;
+    let wanted = parameters.position("min_position")?.max(least);
     let what = format!("milliseconds, at most {WAIT_MAX_MS}");
     let wait = parameters.parsed("wait", &what)?.unwrap_or(WAIT_DEFAULT_MS);
     if wait > WAIT_MAX_MS {
@@ -111,6 +110,9 @@ fn view_stopped(name: &str, error: &str) -> Problem {
 }
 
 pub(super) fn query_problem(error: &QueryError) -> Problem {
+    if let Some(problem) = past_problem(error) {
+        return problem;
+    }
     let text = error.to_string();
     match error {
         QueryError::UnknownIndex { known, .. } => {

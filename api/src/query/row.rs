@@ -1,5 +1,6 @@
 //! `GET /v1/views/{view}/{key}`: one row.
 
+use super::as_of::as_of;
 use super::read::{COMMON, check, place, query_problem, ready, view, with_place};
 use crate::answer::{JSON, tag};
 use crate::failure::lost;
@@ -8,7 +9,7 @@ use crate::parameters::Parameters;
 use crate::path::PathParts;
 use crate::problem::Problem;
 use crate::state::Shared;
-use annals_core::to_json;
+use annals_core::{Position, to_json};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
@@ -23,10 +24,14 @@ pub(crate) async fn row(
 ) -> Result<Response, Problem> {
     let view = view(&shared, &name)?;
     let parameters = Parameters::of(&uri, &COMMON)?;
-    check(&headers, &parameters)?;
-    ready(&view, &parameters).await?;
+    check(&headers)?;
+    let at = as_of(&view, &parameters).await?;
+    ready(&view, &parameters, at.unwrap_or(Position::ZERO)).await?;
     let (reader, wanted) = (view.clone(), key.clone());
-    let reading = tokio::task::spawn_blocking(move || reader.row(&wanted));
+    let reading = tokio::task::spawn_blocking(move || match at {
+        Some(at) => reader.row_as_of(&wanted, at),
+        None => reader.row(&wanted),
+    });
     let answer = reading
         .await
         .map_err(|error| lost(&error))?

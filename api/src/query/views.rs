@@ -14,8 +14,8 @@ use axum::response::Response;
 use serde_json::json;
 
 pub(crate) async fn views(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let parameters = Parameters::of(&uri, &["as_of"])?;
-    check(&headers, &parameters)?;
+    Parameters::of(&uri, &[])?;
+    check(&headers)?;
     let views = shared
         .api
         .projections
@@ -35,6 +35,7 @@ pub(crate) async fn views(State(shared): State<Shared>, uri: Uri, headers: Heade
                 "name": definition.name(),
                 "version": definition.version(),
                 "indexes": indexes,
+                "history": definition.keeps_history(),
                 "position": view.position().to_string(),
             })
         })

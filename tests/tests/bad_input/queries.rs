@@ -37,8 +37,9 @@ fn what_the_query_api_does_not_know() -> Result<()> {
         orders("a long wait", "wait=10000000").is(400, "invalid-parameter", "milliseconds"),
         orders("a foreign cursor", "cursor=nonsense").is(400, "invalid-cursor", ""),
         orders("to come", "min_position=999&wait=50").is(503, "view-behind", "min_position"),
-        orders("as it was", "as_of=1").is(501, "not-implemented", "as_of"),
-        Case::get("history", "/v1/views/orders/ord-1/history").is(501, "not-implemented", "history"),
+        orders("as it will be", "as_of=999999").is(400, "position-in-future", "end of the log"),
+        orders("as of a day", "as_of=2017-10-02").is(400, "invalid-parameter", "RFC 3339"),
+        Case::get("no history", "/v1/views/orders/nobody/history").is(404, "unknown-row", "never had"),
         orders("a foreign form", "")
             .header("accept", "text/html")
             .is(406, "not-acceptable", "application/json"),

@@ -1,5 +1,6 @@
 //! `annals replay`: states and rows as they were, folded from the log alone.
 
+mod blame;
 mod stream;
 mod view;
 
@@ -10,6 +11,8 @@ pub(crate) const HELP: &str = "\
 Examples:
   annals replay stream orders/ord-1                         the state after each event
   annals replay stream orders/ord-1 --at 1234               the state as it was known then
+  annals replay stream orders/ord-1 --blame                 each field with the event that set it
+  annals replay view orders ord-1 --diff 1200..1234         what changed between two moments
   annals replay view sales-by-day --at-occurred 2017-11-24  the rows from what had occurred by then
   annals replay view orders --url http://127.0.0.1:8080     from the log of a running server";
 

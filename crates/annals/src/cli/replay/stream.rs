@@ -1,12 +1,13 @@
 //! `annals replay stream`: an aggregate's state after each event, or at one moment.
 
+use super::blame::{BLAME_COLUMNS, Between, Blame, DIFF_COLUMNS, Notes, diff_lines};
 use crate::backend::Backend;
 use crate::cli::moment::{self, Moment};
 use crate::cli::note;
 use crate::cli::output::{FormatArg, Listing};
 use crate::cli::verdict::{Outcome, Verdict};
 use crate::source::LogArgs;
-use annals_commands::{AggregateDefinition, StateFold};
+use annals_commands::AggregateDefinition;
 use annals_core::{Direction, EventLog, LogError, Position, RecordRef, StreamId, Version};
 use anyhow::{Result, anyhow, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -18,12 +19,16 @@ const COLUMNS: [&str; 5] = ["version", "position", "time", "type", "state"];
 
 const HELP: &str = "\
 Without --at: the state after each event. With --at: only the state at that moment.
+--blame: each field with the event that last set it. --diff: the fields that differ
+between two moments.
 --at-occurred folds the events that had occurred by then, whenever they were recorded: what
 was so then, not what was known then.
 
 Examples:
   annals replay stream orders/ord-1
   annals replay stream orders/ord-1 --at 1234
+  annals replay stream orders/ord-1 --blame
+  annals replay stream orders/ord-1 --diff 1200..1234
   annals replay stream orders/ord-1 --at 2017-10-02T10:56:33Z
   annals replay stream orders/ord-1 --at-occurred 2017-10-02 --url http://127.0.0.1:8080";
 
@@ -43,6 +48,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = moment::time, conflicts_with = "at")]
     at_occurred: Option<DateTime<Utc>>,
 
+    /// What differs between two moments
+    #[arg(long, value_name = "A..B", conflicts_with_all = ["at", "at_occurred", "blame"])]
+    diff: Option<Between>,
+
+    /// Each field with the event, its actor and time that last set it
+    #[arg(long)]
+    blame: bool,
+
     #[command(flatten)]
     source: LogArgs,
 
@@ -60,24 +73,100 @@ impl Args {
             bail!("stream {} has no events", self.stream);
         }
         let last = self.at.map(|at| at.position(log)).transpose()?;
-        let mut replay = Replay {
-            fold: aggregate.fold(),
-            each: last.is_none() && self.at_occurred.is_none(),
-            latest: None,
-            listing: Listing::stdout(self.format.resolve(), &COLUMNS).one_line_a_row(3),
-        };
-        self.records(log, last, &mut replay)?;
-        match replay.latest.take() {
-            Some(row) => replay.listing.row(&row)?,
-            None if !replay.each => note(format_args!("stream {} had no events then", self.stream)),
+        if let Some(between) = self.diff {
+            return self.diff(log, aggregate, between);
+        }
+        if self.blame {
+            return self.blame(log, aggregate, last);
+        }
+        let each = last.is_none() && self.at_occurred.is_none();
+        let mut latest = None;
+        let mut listing = Listing::stdout(self.format.resolve(), &COLUMNS).one_line_a_row(3);
+        self.states(log, aggregate, last, &mut |record, state| {
+            let row = shown(record, &state);
+            if each {
+                listing.row(&row)?;
+            } else {
+                latest = Some(row);
+            }
+            Ok(())
+        })?;
+        match latest {
+            Some(row) => listing.row(&row)?,
+            None if !each => note(format_args!("stream {} had no events then", self.stream)),
             None => {}
         }
-        replay.listing.finish()?;
+        listing.finish()?;
         Ok(Verdict::Fine)
     }
 
+    fn blame(&self, log: &dyn EventLog, aggregate: &AggregateDefinition, last: Option<Position>) -> Outcome {
+        let mut blame = Blame::default();
+        self.states(log, aggregate, last, &mut |record, state| {
+            blame.version(Some(&state), record.position);
+            Ok(())
+        })?;
+        let mut listing = Listing::stdout(self.format.resolve(), &BLAME_COLUMNS).one_line_a_row(1);
+        for line in blame.lines(&mut Notes::new(log))? {
+            listing.row(&line)?;
+        }
+        listing.finish()?;
+        Ok(Verdict::Fine)
+    }
+
+    fn diff(&self, log: &dyn EventLog, aggregate: &AggregateDefinition, between: Between) -> Outcome {
+        let (from, to) = between.positions(log)?;
+        let (mut before, mut after) = (None, None);
+        self.states(log, aggregate, Some(to), &mut |record, state| {
+            if record.position <= from {
+                before = Some(state.clone());
+            }
+            after = Some(state);
+            Ok(())
+        })?;
+        let mut listing = Listing::stdout(self.format.resolve(), &DIFF_COLUMNS).one_line_a_row(1);
+        for line in diff_lines(before.as_ref(), after.as_ref()) {
+            listing.row(&line)?;
+        }
+        listing.finish()?;
+        Ok(Verdict::Fine)
+    }
+
+    /// Hands the state after each event to `visit`.
+    fn states(
+        &self,
+        log: &dyn EventLog,
+        aggregate: &AggregateDefinition,
+        last: Option<Position>,
+        visit: &mut dyn FnMut(&RecordRef<'_>, Value) -> Result<()>,
+    ) -> Result<()> {
+        let mut fold = aggregate.fold();
+        self.records(log, last, &mut |record| {
+            let position = record.position;
+            let known = fold
+                .apply(record)
+                .map_err(|error| anyhow!("position {position}: {error}"))?;
+            if !known {
+                note(format_args!(
+                    "position {position}: {} is not known here, left out",
+                    record.header.event_type
+                ));
+                return Ok(());
+            }
+            let state = fold
+                .state_json()
+                .map_err(|error| anyhow!("the state cannot be shown: {error}"))?;
+            visit(record, state)
+        })
+    }
+
     /// Folds the records that are wanted, in order.
-    fn records(&self, log: &dyn EventLog, last: Option<Position>, replay: &mut Replay) -> Result<()> {
+    fn records(
+        &self,
+        log: &dyn EventLog,
+        last: Option<Position>,
+        visit: &mut dyn FnMut(&RecordRef<'_>) -> Result<()>,
+    ) -> Result<()> {
         let mut from = Version::new(1);
         loop {
             let page = log.read_stream(&self.stream, from, Direction::Forward, PAGE)?;
@@ -87,7 +176,7 @@ impl Args {
                 }
                 let record = record.view().map_err(LogError::from)?;
                 if self.at_occurred.is_none_or(|time| record.occurred_at() <= time) {
-                    replay.record(&record)?;
+                    visit(&record)?;
                 }
             }
             if page.len() < PAGE {
@@ -111,41 +200,13 @@ fn aggregate<'a>(backend: &'a Backend, category: &str) -> Result<&'a AggregateDe
     })
 }
 
-struct Replay {
-    fold: Box<dyn StateFold>,
-    /// Whether the state after each event is wanted, not only the latest.
-    each: bool,
-    latest: Option<Value>,
-    listing: Listing,
-}
-
-impl Replay {
-    fn record(&mut self, record: &RecordRef<'_>) -> Result<()> {
-        let position = record.position;
-        let known = self
-            .fold
-            .apply(record)
-            .map_err(|error| anyhow!("position {position}: {error}"))?;
-        if !known {
-            note(format_args!(
-                "position {position}: {} is not known here, left out",
-                record.header.event_type
-            ));
-            return Ok(());
-        }
-        let row = json!({
-            "version": record.header.version,
-            "position": position.to_string(),
-            "time": record.occurred_at().to_rfc3339_opts(SecondsFormat::AutoSi, true),
-            "recordedtime": record.recorded_at().to_rfc3339_opts(SecondsFormat::AutoSi, true),
-            "type": record.header.event_type,
-            "state": self.fold.state_json().map_err(|error| anyhow!("the state cannot be shown: {error}"))?,
-        });
-        if self.each {
-            self.listing.row(&row)?;
-        } else {
-            self.latest = Some(row);
-        }
-        Ok(())
-    }
+fn shown(record: &RecordRef<'_>, state: &Value) -> Value {
+    json!({
+        "version": record.header.version,
+        "position": record.position.to_string(),
+        "time": record.occurred_at().to_rfc3339_opts(SecondsFormat::AutoSi, true),
+        "recordedtime": record.recorded_at().to_rfc3339_opts(SecondsFormat::AutoSi, true),
+        "type": record.header.event_type,
+        "state": state,
+    })
 }
