@@ -28,7 +28,7 @@ pub(crate) async fn dead_letters(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let parameters = Parameters::of(&uri, &["view", "limit", "cursor"])?;
-    check(&headers, &parameters)?;
+    check(&headers)?;
     let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let projections = shared.api.projections.as_ref();
     let mut letters = projections.map(Projections::dead_letters).unwrap_or_default();
@@ -63,7 +63,8 @@ pub(crate) async fn dead_letter(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    check(&headers, &Parameters::of(&uri, &[])?)?;
+    Parameters::of(&uri, &[])?;
+    check(&headers)?;
     let projections = shared.api.projections.as_ref();
     let letter = projections.and_then(|projections| projections.dead_letter(&id));
     let letter = letter.ok_or_else(|| unknown(&id))?;
