@@ -14,6 +14,8 @@ pub struct LogMetrics {
     pub events: u64,
     /// Groups that were synced.
     pub groups: u64,
+    /// Those of them that an append's own runtime stored, because there was little to do.
+    pub turns: u64,
     /// Bytes that were synced.
     pub bytes: u64,
     /// How long writing and syncing a group took.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::power_cut::record::format;
 
-pub use format::{EXIT, EXIT_CODE, NAMES, OPENS, SYNCS, WRITES};
+pub use format::{EXIT, EXIT_CODE, HANG, NAMES, OPENS, SYNCS, WRITES};
 
 /// `EMFILE`: too many open files.
 pub const TOO_MANY_FILES: i64 = 24;
@@ -100,7 +100,7 @@ pub struct Fault<'a> {
     pub operations: u64,
     /// Only on paths that contain this.
     pub path: &'a str,
-    /// The error they get, or [`EXIT`].
+    /// The error they get, [`EXIT`] or [`HANG`].
     pub error: i64,
     /// How many pass before.
     pub pass: u64,

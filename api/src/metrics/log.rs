@@ -44,6 +44,8 @@ fn appends(text: &mut Exposition, log: &LogMetrics) {
         "Groups of appends that were synced.",
         log.groups,
     );
+    let help = "Groups that were stored by the runtime of an append, because there was little to do.";
+    text.counter("annals_log_turns_total", help, log.turns);
     text.counter(
         "annals_log_synced_bytes_total",
         "Bytes that were written and synced.",

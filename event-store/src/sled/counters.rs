@@ -30,6 +30,7 @@ pub(super) struct Counters {
     duplicates: AtomicU64,
     events: AtomicU64,
     bytes: AtomicU64,
+    turns: AtomicU64,
     sync: Histogram,
     refused: [AtomicU64; REASONS.len()],
 }
@@ -41,6 +42,7 @@ impl Default for Counters {
             duplicates: AtomicU64::new(0),
             events: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
             sync: Histogram::new(SYNC_MICROS),
             refused: Default::default(),
         }
@@ -86,6 +88,11 @@ impl Counters {
         }
     }
 
+    /// A group was stored by an append's own runtime.
+    pub(super) fn turned(&self) {
+        add(&self.turns, 1);
+    }
+
     /// A group of so many bytes was written and synced.
     pub(super) fn synced(&self, bytes: usize, took: Duration) {
         add(&self.bytes, bytes as u64);
@@ -105,6 +112,7 @@ pub(super) fn read(shared: &Shared) -> LogMetrics {
         duplicates: get(&counters.duplicates),
         events: get(&counters.events),
         groups: sync.count,
+        turns: get(&counters.turns),
         bytes: get(&counters.bytes),
         sync,
         refused,

@@ -136,8 +136,8 @@ impl Generation {
     }
 
     /// Remembers one event, the one that follows the last. One that came with an id of its own has a source, and can be
-    /// found by that id.
-    pub(super) fn add(&mut self, position: Position, header: &Header<'_>) {
+    /// found by that id. `command` is the name of its command, if it is known.
+    pub(super) fn add(&mut self, position: Position, header: &Header<'_>, command: Option<Name>) {
         if self.events == 0 {
             self.base = position;
         }
@@ -150,7 +150,8 @@ impl Generation {
             self.tags.add(tag.as_bytes(), 0, event);
         }
         if let Some(key) = header.key {
-            self.commands.insert(command_name(header.stream, key), event);
+            let name = command.unwrap_or_else(|| command_name(header.stream, key));
+            self.commands.insert(name, event);
         }
         if let Some(source) = header.source {
             let id = header.id.to_owned();

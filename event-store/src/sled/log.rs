@@ -3,10 +3,11 @@
 use super::counters;
 use super::matching::{Checked, append_on_condition};
 use super::open;
-use super::queue::Queued;
+use super::queue::{Queued, Taker};
 use super::seal::{Pace, SealError, Sealer, seal_all};
 use super::settings::{LogSettings, OpenError};
 use super::shared::Shared;
+use super::turn::{Desk, Turn};
 use super::verify::{VerifyProgress, VerifyReport, verify};
 use crate::admission::check_bounds;
 use crate::data_dir::DataDir;
@@ -20,7 +21,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// How often closing looks whether the writer has ended.
@@ -29,6 +29,7 @@ const CLOSE_POLL: Duration = Duration::from_millis(1);
 /// A log on sled. Closed when dropped; [`SledLog::close`] says when that is done.
 pub struct SledLog {
     pub(super) shared: Arc<Shared>,
+    desk: Arc<Desk>,
     writer: Mutex<Option<JoinHandle<()>>>,
     sealer: Mutex<Option<Sealer>>,
 }
@@ -37,10 +38,11 @@ impl SledLog {
     /// Opens the log of a data directory, creating it if there is none. What a crash left of an append that was never
     /// acknowledged is dropped. The directory must stay held as long as the log is open.
     pub fn open(dir: &DataDir, settings: LogSettings) -> Result<Self, OpenError> {
-        let (shared, writer) = open::open(dir, settings)?;
+        let (shared, desk, writer) = open::open(dir, settings)?;
         let sealer = shared.settings.seal.then(|| Sealer::start(shared.clone())).transpose();
         let log = Self {
             shared,
+            desk,
             writer: Mutex::new(Some(writer)),
             sealer: Mutex::new(None),
         };
@@ -185,18 +187,13 @@ impl Appender for SledLog {
         }
         let (answer, answered) = oneshot::channel();
         let queued = check_bounds(&append).and_then(|bytes| {
-            let runtime = Handle::try_current().ok();
-            let checked = Checked::UpTo(Position::ZERO);
-            self.shared.queue.push(Queued {
-                append,
-                bytes,
-                checked,
-                answer,
-                runtime,
-            })
+            let queued = Queued::new(append, bytes, Checked::UpTo(Position::ZERO), answer);
+            self.shared.queue.push(queued, Turn::is_for)
         });
-        if let Err(error) = &queued {
-            self.shared.counters.refused(error);
+        match &queued {
+            Ok(Taker::Thread) => {}
+            Ok(Taker::Caller) => Turn::begin(&self.desk),
+            Err(error) => self.shared.counters.refused(error),
         }
         Box::pin(async move {
             queued?;

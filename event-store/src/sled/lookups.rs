@@ -2,7 +2,7 @@
 //! tail, then in the index, whose hashes are short: the record decides.
 
 use super::index::Entry;
-use super::names::{appended_name, command_name, id_name, short};
+use super::names::{Name, appended_name, command_name, id_name, short};
 use super::shared::Shared;
 use annals_core::{EventId, LogError, Position, RecordRef, StreamId};
 
@@ -11,11 +11,20 @@ const CANDIDATES: usize = 16;
 
 impl Shared {
     pub(super) fn find_command(&self, stream: &StreamId, key: &str) -> Result<Option<Position>, LogError> {
-        let name = command_name(stream.as_str(), key);
-        if let Some(position) = self.tail.command(&name) {
+        self.find_named_command(&command_name(stream.as_str(), key), stream, key)
+    }
+
+    /// As [`Shared::find_command`], for who has the command's name already.
+    pub(super) fn find_named_command(
+        &self,
+        name: &Name,
+        stream: &StreamId,
+        key: &str,
+    ) -> Result<Option<Position>, LogError> {
+        if let Some(position) = self.tail.command(name) {
             return Ok(Some(position));
         }
-        self.confirmed(Entry::Command, &short(&name), |record| {
+        self.confirmed(Entry::Command, &short(name), |record| {
             record.header.stream == stream.as_str() && record.header.key == Some(key)
         })
     }

@@ -6,7 +6,6 @@ use super::shared::Shared;
 use crate::admission::{check_bounds, check_condition};
 use annals_core::{Append, AppendCondition, AppendError, Appended, EventQuery, LogError, Matching, Position};
 use std::sync::Arc;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// How often a condition is checked anew when the log outgrows the writer's window meanwhile.
@@ -35,14 +34,8 @@ pub(super) async fn append_on_condition(shared: Arc<Shared>, append: Append) -> 
         let checked = check(&shared, &append).await.inspect_err(refused)?;
         let (answer, answered) = oneshot::channel();
         let append = append.clone();
-        let queued = Queued {
-            append,
-            bytes,
-            checked,
-            answer,
-            runtime: Handle::try_current().ok(),
-        };
-        shared.queue.push(queued).inspect_err(refused)?;
+        let queued = Queued::new(append, bytes, checked, answer);
+        shared.queue.push(queued, |_| false).inspect_err(refused)?;
         let unknown = || AppendError::OutcomeUnknown("the writer ended before it answered".into());
         match answered.await.unwrap_or_else(|_| Err(unknown())) {
             Err(AppendError::ConditionOutrun { .. }) => {}

@@ -29,6 +29,7 @@ mod snapshots;
 mod stored;
 mod storer;
 mod tail;
+mod turn;
 mod verify;
 mod volume;
 mod volumes;

@@ -13,6 +13,7 @@ use super::settings::{LogSettings, OpenError};
 use super::shared::{BlockWeight, HEADS_MAX, Shared};
 use super::storer;
 use super::tail::Tail;
+use super::turn::Desk;
 use super::volume::{Volume, key};
 use super::volumes::Volumes;
 use super::watchdog::Syncs;
@@ -29,7 +30,10 @@ use std::thread::JoinHandle;
 /// How many bytes of records are read at a time while the index catches up.
 const CATCH_UP_BYTES: usize = 4 << 20;
 
-pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>, JoinHandle<()>), OpenError> {
+/// A log that is open: what readers share, the writer, and its thread.
+type Opened = (Arc<Shared>, Arc<Desk>, JoinHandle<()>);
+
+pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<Opened, OpenError> {
     let log_path = dir.log_path();
     let (manifest, secret) = Manifest::open(&log_path)?;
     let (epoch, starts, was_clean) = (manifest.epoch, manifest.volumes.clone(), manifest.clean);
@@ -88,8 +92,9 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<(Arc<Shared>,
     let indexer = Indexer::start(shared.clone()).map_err(thread_failed)?;
     let journal = Journal::open(&shared.log_path, shared.settings.journal_bytes).map_err(thread_failed)?;
     let storer = storer::start(shared.clone(), head).map_err(thread_failed)?;
-    let writer = writer::start(shared.clone(), indexer, storer, journal, last_recorded).map_err(thread_failed)?;
-    Ok((shared, writer))
+    let writer = writer::start(shared.clone(), indexer, storer, journal, last_recorded);
+    let (desk, thread) = writer.map_err(thread_failed)?;
+    Ok((shared, desk, thread))
 }
 
 /// The last complete append's last position, and its recorded time. Incomplete appends at the end are removed: they
@@ -251,7 +256,7 @@ fn catch_up(shared: &Shared) -> Result<(), OpenError> {
         for block in shared.read(after, CATCH_UP_BYTES)? {
             for record in block.iter() {
                 let record = record.map_err(LogError::from)?;
-                shared.tail.add(record.position, &record.header);
+                shared.tail.adding().add(record.position, &record.header, None);
             }
             after = block.last();
         }

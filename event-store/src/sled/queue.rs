@@ -2,24 +2,48 @@
 
 use super::answers::Answerer;
 use super::matching::Checked;
+use super::names::{Name, command_name};
 use annals_core::{Append, AppendError};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// How long a caller that finds the queue full should wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// After so many groups of one append in a row, an append that finds the queue empty takes a turn itself.
+const SINGLES_MIN: u32 = 8;
+/// After so long without a group it does so no more, until there were as many again.
+const SINGLES_TIME: Duration = Duration::from_secs(1);
+/// How often the writer's thread looks at turns meanwhile.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// An append on its way, with whom to answer.
 pub(super) struct Queued {
     pub(super) append: Append,
+    /// Name of its command: found out by the caller, of which there are many, and not by the writer.
+    pub(super) command: Option<Name>,
     pub(super) bytes: usize,
     /// How far its condition was checked before it was queued.
     pub(super) checked: Checked,
     pub(super) answer: Answerer,
     /// The runtime that waits for the answer, if one does.
     pub(super) runtime: Option<Handle>,
+}
+
+impl Queued {
+    /// An append of so many bytes that was checked by its caller.
+    pub(super) fn new(append: Append, bytes: usize, checked: Checked, answer: Answerer) -> Self {
+        let command = append.command.as_ref();
+        Self {
+            command: command.map(|command| command_name(append.stream.as_str(), &command.key)),
+            append,
+            bytes,
+            checked,
+            answer,
+            runtime: Handle::try_current().ok(),
+        }
+    }
 }
 
 pub(super) struct Queue {
@@ -29,11 +53,23 @@ pub(super) struct Queue {
     filled: Condvar,
 }
 
+/// Who is to take an append from the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taker {
+    /// The writer's thread, which was told.
+    Thread,
+    /// Whoever queued it: nobody was told.
+    Caller,
+}
+
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Queued>,
     bytes: usize,
     closed: Option<String>,
+    /// How many groups of one append were taken in a row.
+    singles: u32,
+    taken: Option<Instant>,
 }
 
 impl Queue {
@@ -50,7 +86,8 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, queued: Queued) -> Result<(), AppendError> {
+    /// Queues an append. One that could be a turn of its caller's is left to the caller while there is little to do.
+    pub(super) fn push(&self, queued: Queued, could_turn: impl FnOnce(&Queued) -> bool) -> Result<Taker, AppendError> {
         let mut state = self.state();
         if let Some(why) = &state.closed {
             return Err(AppendError::Closed(why.clone()));
@@ -62,23 +99,57 @@ impl Queue {
         }
         state.bytes += queued.bytes;
         let was_empty = state.waiting.is_empty();
+        let callers = was_empty && state.singles >= SINGLES_MIN && could_turn(&queued);
         state.waiting.push_back(queued);
         drop(state);
+        if callers {
+            return Ok(Taker::Caller);
+        }
         if was_empty {
             self.filled.notify_one();
         }
-        Ok(())
+        Ok(Taker::Thread)
     }
 
-    /// Waits for appends and takes all there are, up to about `bytes_max` bytes; `None` when closed and empty.
-    pub(super) fn take(&self, bytes_max: usize) -> Option<Vec<Queued>> {
+    /// Waits for appends; false when closed and empty. While callers take turns, `look` is called every now and then.
+    pub(super) fn wait(&self, look: impl Fn()) -> bool {
         let mut state = self.state();
         while state.waiting.is_empty() {
             if state.closed.is_some() {
-                return None;
+                return false;
             }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if state.singles < SINGLES_MIN {
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let (held, waited) = self
+                .filled
+                .wait_timeout(state, LOOK)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = held;
+            if waited.timed_out() {
+                if state.taken.is_none_or(|taken| taken.elapsed() > SINGLES_TIME) {
+                    state.singles = 0;
+                }
+                drop(state);
+                look();
+                state = self.state();
+            }
         }
+        true
+    }
+
+    /// Tells the writer's thread if appends wait.
+    pub(super) fn tell(&self) {
+        if !self.state().waiting.is_empty() {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Takes all that wait, up to about `bytes_max` bytes. Only while the writer is held: what is taken is then stored in
+    /// the order in which it came.
+    pub(super) fn take(&self, bytes_max: usize) -> Vec<Queued> {
+        let mut state = self.state();
         let (mut group, mut bytes) = (Vec::new(), 0);
         while bytes < bytes_max {
             let Some(queued) = state.waiting.pop_front() else { break };
@@ -86,7 +157,12 @@ impl Queue {
             group.push(queued);
         }
         state.bytes -= bytes;
-        Some(group)
+        match group.len() {
+            0 => {}
+            1 => (state.singles, state.taken) = (state.singles.saturating_add(1), Some(Instant::now())),
+            _ => state.singles = 0,
+        }
+        group
     }
 
     /// How many appends and how many bytes of them wait.

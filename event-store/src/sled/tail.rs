@@ -5,9 +5,9 @@
 
 use super::generation::Generation;
 use super::names::Name;
-use annals_core::{Header, Position, StreamHead, StreamId, Version};
+use annals_core::{Position, StreamHead, StreamId, Version};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
 /// Positions of one stream, ascending, beginning at a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,11 +25,9 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    pub(super) fn add(&self, position: Position, header: &Header<'_>) {
-        self.active
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(position, header);
+    /// The active generation, to add the events of an append.
+    pub(super) fn adding(&self) -> RwLockWriteGuard<'_, Generation> {
+        self.active.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many events the active generation holds.

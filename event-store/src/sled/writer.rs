@@ -1,14 +1,16 @@
-//! The writer: one thread that takes all appends that wait, decides them in order, writes them to the journal as one
-//! group, syncs once, moves the durable head, then answers. While one group syncs the next gathers, and the one before
-//! is stored in the volumes by another thread.
+//! The writer: takes all appends that wait, decides them in order, writes them to the journal as one group, syncs once,
+//! moves the durable head, then answers. While one group syncs the next gathers, and the one before is stored in the
+//! volumes by another thread. A thread of its own does that, or an append's own runtime, see [`super::turn`].
 
 use super::answers::Answers;
 use super::group::Group;
 use super::indexer::Indexer;
 use super::journal::Journal;
 use super::matching::Checked;
+use super::names::{appended_name, command_name};
 use super::queue::Queued;
 use super::shared::Shared;
+use super::turn::Desk;
 use super::watchdog::{LOOK, Place};
 use super::window::Window;
 use crate::admission::{Admission, Known, Matched, Stamp, admit, encode};
@@ -22,7 +24,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// About how many bytes one group takes.
-const GROUP_BYTES_MAX: usize = 256 * 1024;
+pub(super) const GROUP_BYTES_MAX: usize = 256 * 1024;
 /// How far the tail may grow beyond its setting while a generation is being indexed, before appends wait for it.
 const TAIL_GROWTH_MAX: usize = 4;
 
@@ -36,6 +38,8 @@ pub(super) struct Writer {
     boot: u64,
     window: Window,
     answers: Answers,
+    /// Whether the storage failed here: what was being written may be there or not.
+    failed: bool,
     /// Ends the watchdog when it is dropped.
     _watched: SyncSender<()>,
 }
@@ -44,7 +48,7 @@ pub(super) struct Writer {
 struct Pending<'a> {
     shared: &'a Shared,
     window: &'a Window,
-    checked: Checked,
+    queued: &'a Queued,
 }
 
 impl Known for Pending<'_> {
@@ -53,7 +57,9 @@ impl Known for Pending<'_> {
     }
 
     fn find_command(&self, stream: &StreamId, key: &str) -> Result<Option<Position>, LogError> {
-        self.shared.find_command(stream, key)
+        let name = self.queued.command;
+        let name = name.unwrap_or_else(|| command_name(stream.as_str(), key));
+        self.shared.find_named_command(&name, stream, key)
     }
 
     fn find_appended(&self, stream: &StreamId, source: &str, id: &EventId) -> Result<Option<Position>, LogError> {
@@ -64,7 +70,7 @@ impl Known for Pending<'_> {
         self.shared.record(position)
     }
     fn first_match(&self, query: &EventQuery, after: Position) -> Result<Matched, LogError> {
-        Ok(match self.checked {
+        Ok(match self.queued.checked {
             Checked::Failed(position) => Matched::At(position),
             Checked::UpTo(position) => self.window.first_match(query, position.max(after)),
         })
@@ -78,7 +84,7 @@ pub(super) fn start(
     storer: JoinHandle<()>,
     journal: Journal,
     last_recorded: i64,
-) -> std::io::Result<JoinHandle<()>> {
+) -> std::io::Result<(Arc<Desk>, JoinHandle<()>)> {
     let boot = shared.volumes.boot();
     let clock = LogClock::new(last_recorded);
     let (watched, stop) = sync_channel(0);
@@ -97,8 +103,8 @@ pub(super) fn start(
                 }
             });
         })?;
-    let mut writer = Writer {
-        shared,
+    let writer = Writer {
+        shared: Arc::clone(&shared),
         indexer,
         journal,
         storer: Some(storer),
@@ -107,29 +113,40 @@ pub(super) fn start(
         boot,
         window: Window::new(),
         answers: Answers::default(),
+        failed: false,
         _watched: watched,
     };
-    std::thread::Builder::new()
-        .name("annals-writer".into())
-        .spawn(move || writer.run())
+    let desk = Arc::new(Desk::new(shared, writer));
+    let thread = std::thread::Builder::new().name("annals-writer".into()).spawn({
+        let desk = Arc::clone(&desk);
+        move || desk.run()
+    })?;
+    Ok((desk, thread))
 }
 
 impl Writer {
-    fn run(&mut self) {
-        while let Some(group) = self.shared.queue.take(GROUP_BYTES_MAX) {
-            let committed = catch_unwind(AssertUnwindSafe(|| self.commit(group)));
-            let outcome = committed.unwrap_or_else(|_| Err(LogError::Storage("the storage engine panicked".into())));
-            match outcome {
-                Ok(()) => self.answers.give(),
-                Err(error) => return self.stop(&error),
+    /// Stores a group and answers it. A storage that fails has closed the queue then.
+    pub(super) fn store(&mut self, group: Vec<Queued>) {
+        let committed = catch_unwind(AssertUnwindSafe(|| self.commit(group)));
+        let outcome = committed.unwrap_or_else(|_| Err(LogError::Storage("the storage engine panicked".into())));
+        match outcome {
+            Ok(()) => {
+                self.answers.give();
+                self.feed_index(false);
             }
-            self.feed_index(false);
+            Err(error) => self.fail(&error),
         }
-        self.finish();
+    }
+
+    /// Whether the next group would wait for the storer or hand over to the indexer.
+    pub(super) fn would_wait(&self) -> bool {
+        self.shared.tail.len() >= self.shared.settings.index_tail_max
+            || self.journal.needs_stored(GROUP_BYTES_MAX) > self.shared.recent.stored()
     }
 
     /// The storage failed: what was being written may or may not be there, and nothing more is accepted.
-    fn stop(&mut self, error: &LogError) {
+    fn fail(&mut self, error: &LogError) {
+        self.failed = true;
         let why = error.to_string();
         tracing::error!(
             error = why,
@@ -137,8 +154,16 @@ impl Writer {
         );
         self.answers.unknown(&why);
         self.shared.fail(&why);
-        self.indexer.finish();
-        self.join_storer();
+    }
+
+    /// The queue is closed and empty, so nothing more will come.
+    pub(super) fn end(&mut self) {
+        if self.failed {
+            self.indexer.finish();
+            self.join_storer();
+        } else {
+            self.finish();
+        }
     }
 
     /// Waits until the storer has ended.
@@ -199,7 +224,7 @@ impl Writer {
         let mut records = Group::new(durable.next(), group.len());
         let mut group = group.into_iter();
         while let Some(queued) = group.next() {
-            if self.repeats_pending(&queued, durable) {
+            if !records.is_empty() && self.repeats_pending(&queued, durable) {
                 // Its answer must be read from the log: decide it in the next group, when it is there.
                 self.shared
                     .queue
@@ -228,18 +253,18 @@ impl Writer {
 
     /// Whether the append repeats something of this group, which is not readable yet.
     fn repeats_pending(&self, queued: &Queued, durable: Position) -> bool {
-        let (shared, append) = (&self.shared, &queued.append);
-        let pending = |found: Result<Option<Position>, LogError>| {
-            found.is_ok_and(|position| position.is_some_and(|position| position > durable))
-        };
-        let command = append.command.as_ref();
-        command.is_some_and(|command| pending(shared.find_command(&append.stream, &command.key)))
+        // What is not durable yet is in the tail, nowhere else.
+        let (tail, append) = (&self.shared.tail, &queued.append);
+        let pending = |found: Option<Position>| found.is_some_and(|position| position > durable);
+        let command = queued.command.as_ref();
+        command.is_some_and(|name| pending(tail.command(name)))
             || append.events.iter().any(|event| {
-                let source = event.source.as_deref().unwrap_or(&shared.own_source);
-                event
+                let source = event.source.as_deref().unwrap_or(&self.shared.own_source);
+                let name = event
                     .id
                     .as_ref()
-                    .is_some_and(|id| pending(shared.find_appended(&append.stream, source, id)))
+                    .map(|id| appended_name(id, append.stream.as_str(), source));
+                name.is_some_and(|name| pending(tail.appended(&name)))
             })
     }
 
@@ -251,7 +276,7 @@ impl Writer {
         let pending = Pending {
             shared: &self.shared,
             window: &self.window,
-            checked: queued.checked,
+            queued,
         };
         let (after, known) = match admit(append, &pending, &self.shared.own_source)? {
             Admission::Known(appended) => return Ok(appended),
@@ -267,13 +292,14 @@ impl Writer {
             recorded,
             own_source,
         };
-        let (ids, tail, window) = (&mut self.ids, &self.shared.tail, &mut self.window);
+        let (ids, window) = (&mut self.ids, &mut self.window);
+        let mut tail = self.shared.tail.adding();
         Ok(encode(
             append,
             &stamp,
             || ids.next(recorded),
             |header, bytes, payload| {
-                tail.add(records.next(), header);
+                tail.add(records.next(), header, queued.command);
                 window.add(records.next(), header);
                 records.push(bytes, payload);
             },

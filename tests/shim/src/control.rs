@@ -1,7 +1,7 @@
 //! The control page, mapped: what is to fail now, and how far the clock is off.
 
 use crate::format::{
-    AT_CLOCK, AT_ERROR, AT_FAILED, AT_OPERATIONS, AT_PASS, AT_PATH, AT_SEEN, AT_TIMES, CONTROL_LEN, EXIT,
+    AT_CLOCK, AT_ERROR, AT_FAILED, AT_OPERATIONS, AT_PASS, AT_PATH, AT_SEEN, AT_TIMES, CONTROL_LEN, EXIT, HANG,
 };
 use std::ffi::CString;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -15,6 +15,8 @@ pub(crate) enum Fate {
     Fails(i32),
     /// It takes place, and the process ends.
     IsTheLast,
+    /// It does not come back for a long time, if it is a sync.
+    Hangs,
 }
 
 /// The mapped page. It stays mapped as long as the process lives.
@@ -76,10 +78,10 @@ impl Control {
         }
         self.number(AT_FAILED).fetch_add(1, Ordering::AcqRel);
         let error = self.number(AT_ERROR).load(Ordering::Acquire) as i64;
-        if error == EXIT {
-            Fate::IsTheLast
-        } else {
-            Fate::Fails(error as i32)
+        match error {
+            EXIT => Fate::IsTheLast,
+            HANG => Fate::Hangs,
+            error => Fate::Fails(error as i32),
         }
     }
 

@@ -181,7 +181,7 @@ pub const CONTROL_LEN: usize = 256;
 pub const AT_CLOCK: usize = 0;
 /// Which operations are meant: a sum of the constants below (u64).
 pub const AT_OPERATIONS: usize = 8;
-/// The error that they get (`errno`), or [`EXIT`] (i64).
+/// The error that they get (`errno`), [`EXIT`] or [`HANG`] (i64).
 pub const AT_ERROR: usize = 16;
 /// How many of them pass before; counts down (u64).
 pub const AT_PASS: usize = 24;
@@ -206,3 +206,7 @@ pub const NAMES: u64 = 8;
 pub const EXIT: i64 = -1;
 /// Exit code of such an end.
 pub const EXIT_CODE: i32 = 137;
+/// In place of an error: a sync does not come back for [`HANG_SECONDS`]; other operations take place.
+pub const HANG: i64 = -2;
+/// How long a sync hangs: longer than anybody waits for it.
+pub const HANG_SECONDS: u64 = 300;

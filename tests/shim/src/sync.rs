@@ -1,7 +1,7 @@
 //! Syncing. The lock is not held while the disk works: others write meanwhile, and the record says when a sync began.
 
 use crate::control::Fate;
-use crate::format::{Entry, SYNCS};
+use crate::format::{Entry, HANG_SECONDS, SYNCS};
 use crate::state::{Shim, Target, end_if, errno, set_errno, shim};
 use libc::{c_int, c_uint, off64_t};
 
@@ -21,6 +21,9 @@ unsafe fn sync_as(fd: c_int, data_only: bool) -> c_int {
         shim.write(&mut files, &Entry::SyncBegin { ino, sync, data_only });
         (sync, shim.fate(SYNCS, &path))
     };
+    if fate == Fate::Hangs {
+        std::thread::sleep(std::time::Duration::from_secs(HANG_SECONDS));
+    }
     let result = if let Fate::Fails(error) = fate {
         set_errno(error);
         -1

@@ -1,7 +1,8 @@
 //! The disk fails, or is full, at one step of an append.
 
 use annals_tests::cli::annals;
-use annals_tests::shim::{DISK_FAILED, DISK_FULL, Fault, SYNCS, WRITES};
+use annals_tests::server::Server;
+use annals_tests::shim::{DISK_FAILED, DISK_FULL, Fault, HANG, SYNCS, WRITES};
 use anyhow::{Context, Result, ensure};
 
 use crate::Bench;
@@ -39,6 +40,65 @@ fn a_failed_sync_of_a_volume_ends_the_server_and_loses_nothing() -> Result<()> {
 #[test]
 fn a_disk_that_is_full_when_a_volume_is_written_ends_the_server_and_loses_nothing() -> Result<()> {
     at_each_step(WRITES, "log/0", DISK_FULL, NOTE_BYTES)
+}
+
+/// Given one client that is alone, so that its appends are stored by the runtime that serves it, when a sync does not come
+/// back, then others are answered meanwhile, the client is told that nobody knows, and the server ends and says why.
+#[test]
+fn a_sync_that_does_not_come_back_holds_nobody_else_and_ends_the_server() -> Result<()> {
+    let bench = Bench::new()?;
+    let config = bench.data.with_file_name("annals.toml");
+    std::fs::write(&config, "[log]\nsync_seconds_max = 5\n")?;
+    let server = bench.launch()?.argument("--config").argument(&config).start()?;
+    let mut notes = Notes::default();
+    while metric(&server, "annals_log_turns_total")? == 0.0 {
+        ensure!(
+            notes.acknowledged() < NOTES_MAX,
+            "no append was stored by its own runtime"
+        );
+        let answer = notes.send(&server.command, 100)?;
+        ensure!(answer == Answer::Acknowledged, "{answer:?}");
+    }
+    let (operations, path) = (SYNCS, "log/journal");
+    bench.control.fail(Fault {
+        operations,
+        path,
+        error: HANG,
+        pass: 0,
+        times: u64::MAX,
+    })?;
+    let answer = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| notes.send(&server.command, 100));
+        while bench.control.failed()? == 0 && !sending.is_finished() {
+            std::thread::yield_now();
+        }
+        let others = server
+            .command
+            .get("/v1/streams/notes/n-1")
+            .and_then(|answer| answer.expect(200));
+        let answer = sending.join().map_err(|_| anyhow::anyhow!("sending panicked"))??;
+        others.context("another client while the disk did not answer")?;
+        anyhow::Ok(answer)
+    })?;
+    let unknown = matches!(&answer, Answer::Refused(status, text) if *status >= 500 && text.contains("unknown"));
+    ensure!(unknown, "{answer:?}");
+    let (code, said) = server.wait_end()?;
+    ensure!(
+        code == 2 && said.contains("does not answer"),
+        "it ended with {code} and said: {said}"
+    );
+    bench.control.heal()?;
+    let server = bench.start()?;
+    notes.check(&server)?;
+    notes.repeat_unanswered(&server, 100)?;
+    server.stop()
+}
+
+/// A number of the server's own.
+fn metric(server: &Server, name: &str) -> Result<f64> {
+    let text = server.command.get("/metrics")?.expect(200)?.text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(line.with_context(|| format!("no {name} in {text}"))?.parse()?)
 }
 
 /// Lets the fault come after 0, 1, 2, … such operations.

@@ -40,7 +40,11 @@ impl Bench {
 
     /// Starts a server on the data, behind the shim.
     fn start(&self) -> Result<Server> {
+        self.launch()?.start()
+    }
+
+    fn launch(&self) -> Result<Launch> {
         let shim = Behind::watching(&self.data)?.steered_by(&self.control);
-        Launch::on(&self.data)?.through(shim.as_program()).start()
+        Ok(Launch::on(&self.data)?.through(shim.as_program()))
     }
 }

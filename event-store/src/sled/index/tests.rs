@@ -80,7 +80,7 @@ fn generation(model: &mut Model, events: &[Told]) -> Generation {
             header.source = Some("here");
             model.ids.entry(id.clone()).or_insert(model.head);
         }
-        generation.add(Position::new(model.head), &header);
+        generation.add(Position::new(model.head), &header, None);
     }
     generation
 }
