@@ -34,6 +34,8 @@ pub struct ApiBounds {
     pub bulk_requests_max: usize,
     /// Requests for blocks of the log that wait for further events (`wait=`), each of which takes a thread meanwhile.
     pub followers_max: usize,
+    /// Live queries: answers that go on with every change.
+    pub live_queries_max: usize,
 }
 
 impl Default for ApiBounds {
@@ -43,6 +45,7 @@ impl Default for ApiBounds {
             answer_bytes_max: 64 << 20,
             bulk_requests_max: 32,
             followers_max: 64,
+            live_queries_max: 256,
         }
     }
 }
@@ -71,6 +74,7 @@ struct Rooms {
     answer_units_max: usize,
     bulks: Arc<Semaphore>,
     followers: Arc<Semaphore>,
+    live: Arc<Semaphore>,
 }
 
 impl Bounds {
@@ -82,6 +86,7 @@ impl Bounds {
             answer_units_max,
             bulks: Arc::new(Semaphore::new(bounds.bulk_requests_max)),
             followers: Arc::new(Semaphore::new(bounds.followers_max)),
+            live: Arc::new(Semaphore::new(bounds.live_queries_max)),
         }))
     }
 
@@ -112,6 +117,12 @@ impl Bounds {
     pub(crate) fn follower(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let permit = Arc::clone(&self.0.followers).try_acquire_owned();
         permit.map_err(|_| overloaded("too many requests wait for further events: ask without wait, or in 1 s"))
+    }
+
+    /// A place for one more live query.
+    pub(crate) fn live_query(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let permit = Arc::clone(&self.0.live).try_acquire_owned();
+        permit.map_err(|_| overloaded("too many live queries are open: close some, or try again in 1 s"))
     }
 
     /// Room for an answer of at most about so many bytes, before it is made. Waits a while for it.

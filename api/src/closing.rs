@@ -22,4 +22,11 @@ impl Closing {
     pub(crate) fn begun(&self) -> bool {
         *self.0.borrow()
     }
+
+    /// Resolves when it is.
+    pub(crate) async fn wait(&self) {
+        let mut closing = self.0.subscribe();
+        // The sender lives as long as this does.
+        let _ = closing.wait_for(|begun| *begun).await;
+    }
 }

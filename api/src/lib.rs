@@ -15,6 +15,7 @@ mod execute;
 mod failure;
 mod headers;
 mod health;
+mod live;
 mod log;
 mod metrics;
 mod middleware;

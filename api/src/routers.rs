@@ -42,7 +42,6 @@ pub fn command_api(state: ApiState) -> Api {
 
 /// The query API: views and projections.
 pub fn query_api(state: ApiState) -> Api {
-    let later = |what| move || later(what);
     let router = Paths::new()
         .route("/v1/views", get(query::views))
         .route("/v1/views/{view}", get(query::list))

@@ -423,10 +423,4 @@ fn what_comes_later_says_so() {
             .post(&path, "")
             .is_problem(501, "not-implemented", "not implemented");
     }
-    let live = [("accept", "text/event-stream")];
-    for path in ["/v1/views/balances", "/v1/views/balances/a"] {
-        bank.query
-            .request("GET", path, &live, b"")
-            .is_problem(501, "not-implemented", "live");
-    }
 }

@@ -6,6 +6,7 @@
 #[cfg(test)]
 extern crate self as annals_projections;
 
+mod changes;
 mod definition;
 mod differences;
 mod error;
@@ -24,6 +25,7 @@ mod status;
 mod store;
 mod views;
 
+pub use changes::{Seen, ViewWatch};
 pub use definition::{ReactorDefinition, ViewDefinition};
 pub use differences::{FieldChange, differences, leaves};
 pub use error::{FoldError, ProjectionError, RebuildError, ResumeError};

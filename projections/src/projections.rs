@@ -8,6 +8,7 @@ use crate::views::{Order, RunningView, Shared, ViewsDir, Wanted, begin_rebuild, 
 use crate::{
     Dispatcher, HistoryPage, HistoryQuery, ListPage, ListQuery, ProjectionError, ProjectionSettings, ProjectionStatus,
     QueryError, ReactorDefinition, RebuildError, RebuildOptions, RebuildStatus, ResumeError, RowAnswer, ViewDefinition,
+    ViewWatch,
 };
 use crate::{reactors, views};
 use annals_core::{Catalog, Epoch, EventLog, IndexKind, LogError, Position};
@@ -293,6 +294,11 @@ impl ViewHandle {
     /// The kind of an index; an error that names those there are.
     pub fn index_kind(&self, name: &str) -> Result<IndexKind, QueryError> {
         query::index_kind(&self.view.definition, name)
+    }
+
+    /// Watches the rows from now on: what is written after this call is seen.
+    pub fn watch(&self) -> ViewWatch {
+        self.view.changes.watch()
     }
 
     /// Waits until the view has read the log up to a position, at most for `timeout`; returns how far it is.

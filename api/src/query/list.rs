@@ -1,10 +1,11 @@
 //! `GET /v1/views/{view}`: rows of a view, all or by an index, page by page.
 
 use super::as_of::as_of;
-use super::read::{COMMON, check, place, query_problem, ready, view};
+use super::read::{COMMON, place, query_problem, ready, view, wants_live};
 use crate::answer::{JSON, push_json_text};
 use crate::events::next_link;
 use crate::failure::lost;
+use crate::live::live_list;
 use crate::parameters::{Parameters, wrong};
 use crate::path::PathParts;
 use crate::problem::Problem;
@@ -34,7 +35,7 @@ pub(crate) async fn list(
     let parameters = Parameters::read(&uri, &known_names(indexes), |name| {
         COMMON.contains(&name) || OWN.contains(&name) || index_of(indexes, name).is_some()
     })?;
-    check(&headers)?;
+    let live = wants_live(&headers, &parameters)?;
     let at = as_of(&view, &parameters).await?;
     let query = ListQuery {
         index: index(indexes, &parameters)?,
@@ -44,6 +45,9 @@ pub(crate) async fn list(
         as_of: at,
     };
     ready(&view, &parameters, at.unwrap_or(Position::ZERO)).await?;
+    if live {
+        return live_list(&shared, view, query, &headers);
+    }
     let reader = view.clone();
     let reading = tokio::task::spawn_blocking(move || reader.list(&query).map(|page| (body(&page), page)));
     let read = reading.await.map_err(|error| lost(&error))?;

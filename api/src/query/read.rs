@@ -1,8 +1,9 @@
 //! What reading a row and reading a list have in common: which view, how new it must be, and what can go wrong.
 
 use super::as_of::past_problem;
-use crate::accept::negotiate;
+use crate::accept::{self, negotiate};
 use crate::headers::{EPOCH, LAG, POSITION};
+use crate::live::EVENT_STREAM;
 use crate::parameters::{Parameters, wrong};
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -41,16 +42,23 @@ pub(super) fn unknown_view(shared: &Shared, name: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "unknown-view", "Unknown view", detail).with("known", known)
 }
 
-/// 406 unless the caller takes JSON; 501 for what comes later.
-pub(super) fn check(headers: &HeaderMap) -> Result<(), Problem> {
-    let form = negotiate(
-        headers,
-        &["application/json", "application/problem+json", "text/event-stream"],
-    )?;
-    if form == "text/event-stream" {
-        return Err(Problem::not_implemented("a live stream of changes (text/event-stream)"));
+/// Whether the caller wants what it asks for live; 406 unless it takes JSON or events.
+pub(super) fn wants_live(headers: &HeaderMap, parameters: &Parameters) -> Result<bool, Problem> {
+    let offered = ["application/json", "application/problem+json", EVENT_STREAM];
+    let live = negotiate(headers, &offered)? == EVENT_STREAM;
+    if live && parameters.get("as_of").is_some() {
+        return Err(Problem::malformed(
+            "invalid-parameter",
+            "Invalid parameter",
+            "what was is not live: leave as_of out, or ask for application/json",
+        ));
     }
-    Ok(())
+    Ok(live)
+}
+
+/// 406 unless the caller takes JSON.
+pub(super) fn check(headers: &HeaderMap) -> Result<(), Problem> {
+    accept::json(headers)
 }
 
 /// Waits until the view is as new as the caller asks, and has read `least`; 503 if it does not get there in time or does
@@ -88,7 +96,8 @@ pub(super) async fn ready(view: &ViewHandle, parameters: &Parameters, least: Pos
     Err(with_place(problem, view, reached, view.epoch()))
 }
 
-fn stopped(view: &ViewHandle) -> Option<Problem> {
+/// Why a view does not go on, if it has stopped.
+pub(crate) fn stopped(view: &ViewHandle) -> Option<Problem> {
     let status = view.status();
     if status.state != ProjectionState::Stopped {
         return None;
@@ -109,7 +118,7 @@ fn view_stopped(name: &str, error: &str) -> Problem {
     .with("error", error)
 }
 
-pub(super) fn query_problem(error: &QueryError) -> Problem {
+pub(crate) fn query_problem(error: &QueryError) -> Problem {
     if let Some(problem) = past_problem(error) {
         return problem;
     }

@@ -1,10 +1,11 @@
 //! `GET /v1/views/{view}/{key}`: one row.
 
 use super::as_of::as_of;
-use super::read::{COMMON, check, place, query_problem, ready, view, with_place};
+use super::read::{COMMON, place, query_problem, ready, view, wants_live, with_place};
 use crate::answer::{JSON, tag};
 use crate::failure::lost;
 use crate::headers::PARKED;
+use crate::live::live_row;
 use crate::parameters::Parameters;
 use crate::path::PathParts;
 use crate::problem::Problem;
@@ -24,9 +25,12 @@ pub(crate) async fn row(
 ) -> Result<Response, Problem> {
     let view = view(&shared, &name)?;
     let parameters = Parameters::of(&uri, &COMMON)?;
-    check(&headers)?;
+    let live = wants_live(&headers, &parameters)?;
     let at = as_of(&view, &parameters).await?;
     ready(&view, &parameters, at.unwrap_or(Position::ZERO)).await?;
+    if live {
+        return live_row(&shared, view, key, &headers);
+    }
     let (reader, wanted) = (view.clone(), key.clone());
     let reading = tokio::task::spawn_blocking(move || match at {
         Some(at) => reader.row_as_of(&wanted, at),

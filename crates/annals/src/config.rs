@@ -23,6 +23,10 @@ const ANSWER_BYTES_MIN: usize = 16 << 20;
 const ROOM_BYTES_MAX: usize = 1 << 40;
 /// Most requests of many lines under way.
 const BULK_REQUESTS_MAX: usize = 100_000;
+/// Most requests that wait for further blocks: each takes one of the runtime's 512 threads.
+const FOLLOWERS_MAX: usize = 256;
+/// Most live queries.
+const LIVE_QUERIES_MAX: usize = 10_000;
 
 /// What stands in a configuration file. Options of the command line win over it.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
@@ -60,6 +64,8 @@ pub(crate) struct ApiConfig {
     body_bytes_max: Option<usize>,
     answer_bytes_max: Option<usize>,
     bulk_requests_max: Option<usize>,
+    followers_max: Option<usize>,
+    live_queries_max: Option<usize>,
 }
 
 impl ApiConfig {
@@ -87,6 +93,20 @@ impl ApiConfig {
                 &mut bounds.bulk_requests_max,
                 1,
                 BULK_REQUESTS_MAX,
+            ),
+            (
+                "followers_max",
+                self.followers_max,
+                &mut bounds.followers_max,
+                1,
+                FOLLOWERS_MAX,
+            ),
+            (
+                "live_queries_max",
+                self.live_queries_max,
+                &mut bounds.live_queries_max,
+                1,
+                LIVE_QUERIES_MAX,
             ),
         ];
         for (key, said, bound, least, most) in said {

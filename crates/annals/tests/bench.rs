@@ -7,13 +7,14 @@ use common::{Served, annals, run, run_with};
 use serde_json::Value;
 use std::path::Path;
 
-const SCENARIOS: [&str; 15] = [
+const SCENARIOS: [&str; 16] = [
     "append-1",
     "append-64",
     "append-batches",
     "rest-1",
     "rest-64",
     "rest-views",
+    "view-lag",
     "append-sustained",
     "scan",
     "verify",

@@ -30,6 +30,7 @@ pub(crate) fn row(view: &Arc<RunningView>, key: &str, as_of: Option<Position>) -
         .map(|stored| etag(&view.definition, stored))
         .unwrap_or_default();
     Ok(RowAnswer {
+        changed: stored.as_ref().map(|stored| stored.from),
         row: stored.map(|stored| stored.row),
         etag,
         position: as_of.unwrap_or_else(|| reader.position()),

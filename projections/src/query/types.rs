@@ -13,6 +13,8 @@ pub const LIST_LIMIT_MAX: usize = 1_000;
 pub struct RowAnswer {
     /// The row as MessagePack; `None` if the view has no row of that key.
     pub row: Option<Vec<u8>>,
+    /// The last event that was folded into it; `None` if there is no row.
+    pub changed: Option<Position>,
     /// Opaque; changes whenever the row may have changed. Without the quotes of HTTP. Empty if there is no row.
     pub etag: String,
     /// Up to where the view has read the log; the row is as of there.

@@ -1,6 +1,7 @@
 //! A running view as its worker, its rebuild and its queries share it.
 
 use super::directory::{ViewStore, ViewsDir};
+use crate::changes::Changes;
 use crate::failures::{DeadLetter, DeadLetterState, dead_letter};
 use crate::progress::{Progress, locked};
 use crate::space::Space;
@@ -36,6 +37,7 @@ pub(crate) struct RunningView {
     pub(crate) directory: Arc<ViewsDir>,
     pub(crate) space: Space,
     pub(crate) progress: Progress,
+    pub(crate) changes: Changes,
     serving: RwLock<Option<Arc<ViewStore>>>,
     /// Held while a batch is folded and written, and while a store takes another's place.
     pub(crate) step: Mutex<()>,
@@ -87,6 +89,7 @@ impl RunningView {
             directory,
             space,
             progress,
+            changes: Changes::new(),
             serving: RwLock::new(None),
             step: Mutex::new(()),
             rebuild: Mutex::new(Rebuild::default()),
@@ -134,7 +137,9 @@ impl RunningView {
     /// From now on queries and the worker use this store. Returns what served before.
     pub(crate) fn serve(&self, store: ViewStore) -> Option<Arc<ViewStore>> {
         let new = Some(Arc::new(store));
-        std::mem::replace(&mut *self.serving.write().unwrap_or_else(PoisonError::into_inner), new)
+        let old = std::mem::replace(&mut *self.serving.write().unwrap_or_else(PoisonError::into_inner), new);
+        self.changes.all();
+        old
     }
 
     /// The store to be queried.
@@ -174,5 +179,6 @@ impl RunningView {
     pub(crate) fn stop(&self, error: &str) {
         tracing::error!(view = self.name(), position = %self.progress.position(), error, "view stopped");
         self.progress.enter(ProjectionState::Stopped, Some(error.to_owned()));
+        self.changes.all();
     }
 }

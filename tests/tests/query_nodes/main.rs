@@ -9,6 +9,8 @@
 mod histories;
 mod traffic;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread::ScopedJoinHandle;
@@ -255,6 +257,55 @@ fn a_query_node_can_be_asked_as_any_other_and_its_directory_is_its_own() -> Resu
     refused(&["serve"], query.data(), "is a query node's and has no log")?;
     refused(&["projections"], query.data(), "ask its query API with --url")?;
     refused(&["verify"], query.data(), "has no log")?;
+    node.stop()?;
+    running.stop()?;
+    Ok(())
+}
+
+/// Opens a live query and waits for an event: its name and data come back each time.
+fn live(client: &Client, path: &str) -> Result<impl FnMut() -> Result<(String, String)> + use<>> {
+    let mut stream = TcpStream::connect(client.address())?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let host = client.address();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\naccept: text/event-stream\r\n\r\n"
+    )?;
+    let mut lines = BufReader::new(stream).lines();
+    Ok(move || {
+        let mut name = String::new();
+        loop {
+            let line = lines.next().context("the answer has ended")??;
+            if let Some(said) = line.strip_prefix("event: ") {
+                said.clone_into(&mut name);
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                return Ok((name, data.to_owned()));
+            }
+        }
+    })
+}
+
+#[test]
+fn live_queries_of_a_query_node_tell_what_the_command_node_is_told() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let command = Node::command(&directory.path().join("command"), 71);
+    let running = command.start()?;
+    let mut node = Node::query(&directory.path().join("query"), 72, &command).start()?;
+    let position = place(&running.client, "ord-1")?;
+    node.read_up_to(position)?;
+    let mut row = live(&node.client, "/v1/views/orders/ord-2")?;
+    let mut list = live(&node.client, "/v1/views/orders?status=placed")?;
+    ensure!(row()?.0 == "deleted", "there is no such row yet");
+    let (name, rows) = list()?;
+    ensure!(name == "list" && rows.contains("ord-1"), "{name} {rows}");
+    place(&running.client, "ord-2")?;
+    let (name, data) = row()?;
+    ensure!(name == "row" && data.contains("placed"), "{name} {data}");
+    let (name, rows) = list()?;
+    ensure!(
+        name == "changes" && rows.contains("ord-2") && !rows.contains("ord-1"),
+        "{name} {rows}"
+    );
     node.stop()?;
     running.stop()?;
     Ok(())

@@ -55,6 +55,8 @@ annals.toml, every key may be left out, options win over it:
   body_bytes_max = 33554432       bytes of large bodies, at least 2097152
   answer_bytes_max = 67108864     bytes of large answers, at least 16777216
   bulk_requests_max = 32          requests of many lines under way, at least 1
+  followers_max = 64              requests that wait for further blocks of the log, 1 to 256
+  live_queries_max = 256          live queries that are open, at least 1
 
 Examples:
   annals serve

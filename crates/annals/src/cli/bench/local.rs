@@ -67,6 +67,12 @@ impl Local<'_> {
             let entry = entry.with("lag_events", followed.lag_events);
             self.report.add(&entry.with("lag_seconds", followed.lag_seconds))?;
         }
+        if self.wants(What::ViewLag) {
+            let (seen, load) = views::lag(store, &commerce_backend(), self.clients(CONNECTIONS), self.pace()).await?;
+            let entry = Entry::measured(What::ViewLag, seen);
+            self.report
+                .add(&entry.with("commands_per_second", load.rate().round()))?;
+        }
         if self.wants(What::AppendSustained) {
             self.sustained(&log).await?;
         }

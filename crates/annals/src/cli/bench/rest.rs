@@ -4,6 +4,7 @@
 use super::calls::{Call, Calls};
 use super::measure::Measured;
 use super::pace::{Pace, Worker, drive};
+use annals_core::Position;
 use anyhow::{Context, Result, bail, ensure};
 use std::net::{SocketAddr, ToSocketAddrs};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +14,8 @@ use tokio::net::TcpStream;
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
-struct Connection<C> {
+/// One connection and what it asks.
+pub(super) struct Connection<C> {
     stream: TcpStream,
     host: String,
     request: Vec<u8>,
@@ -36,7 +38,7 @@ pub(super) async fn load<C: Calls>(
 }
 
 impl<C: Calls> Connection<C> {
-    async fn open(address: SocketAddr, calls: C) -> Result<Self> {
+    pub(super) async fn open(address: SocketAddr, calls: C) -> Result<Self> {
         let stream = TcpStream::connect(address)
             .await
             .with_context(|| format!("no server at {address}"))?;
@@ -48,6 +50,15 @@ impl<C: Calls> Connection<C> {
             answer: Vec::with_capacity(4096),
             calls,
         })
+    }
+
+    /// Where the log was, as the last answer says.
+    pub(super) fn position(&self) -> Result<Position> {
+        let text = String::from_utf8_lossy(&self.answer);
+        let values = text.lines().filter_map(|line| line.split_once(':'));
+        let mut found = values.filter(|(name, _)| name.eq_ignore_ascii_case("annals-position"));
+        let (_, value) = found.next().context("an answer does not say its position")?;
+        Ok(value.trim().parse()?)
     }
 
     /// Reads one answer and checks that it is a success.

@@ -24,6 +24,9 @@ pub(super) enum What {
     /// Commands of the reference domain, 64 connections, until all its views have followed
     #[value(name = "rest-views")]
     RestViews,
+    /// From the answer to a command until all views show it, at half of the rate of rest-views
+    #[value(name = "view-lag")]
+    ViewLag,
     /// Batches of 100 events by 8 tasks until the log has --events N, and the last million against the first
     #[value(name = "append-sustained")]
     AppendSustained,
@@ -76,6 +79,7 @@ impl What {
             Self::Rest1 => &[Goal::P50OfRaw(2.5)],
             Self::Rest64 => &[Goal::PerSecond(40_000.0), Goal::P99Millis(5.0)],
             Self::RestViews => &[Goal::PerSecond(25_000.0)],
+            Self::ViewLag => &[Goal::P99Millis(10.0)],
             Self::Scan => &[Goal::PerSecond(2_000_000.0)],
             Self::Verify => &[Goal::AtLeast(0.5)],
             Self::RestStreamReads => &[Goal::PerSecond(9_000.0)],
