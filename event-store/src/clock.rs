@@ -20,6 +20,8 @@ pub(crate) struct LogClock {
     /// The latest time that was seen, and when: a clock that was set back may be set right again.
     latest: (Instant, i64),
     jumped: Option<u64>,
+    /// How far it was set ahead of the wall clock, for tests.
+    ahead: i64,
 }
 
 impl LogClock {
@@ -29,12 +31,20 @@ impl LogClock {
             last,
             latest: (Instant::now(), wall_micros().max(last)),
             jumped: None,
+            ahead: 0,
         }
+    }
+
+    /// Sets the clock ahead, as if so much time had gone by.
+    pub(crate) fn advance(&mut self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        self.ahead = self.ahead.saturating_add(micros);
+        self.latest.1 = self.latest.1.saturating_add(micros);
     }
 
     /// The recorded time for appends made now, microseconds since 1970.
     pub(crate) fn now(&mut self) -> Result<i64, AppendError> {
-        self.at(Instant::now(), wall_micros())
+        self.at(Instant::now(), wall_micros().saturating_add(self.ahead))
     }
 
     fn at(&mut self, monotonic: Instant, wall: i64) -> Result<i64, AppendError> {
@@ -103,5 +113,14 @@ mod tests {
         // Set to what the log says already: nothing runs ahead of it.
         assert_eq!(clock.at(start, ahead).unwrap(), ahead);
         assert!(clock.at(start, ahead + 61_000_000).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_ahead_goes_on_from_there() {
+        let mut clock = LogClock::new(0);
+        let before = clock.now().unwrap();
+        let week = Duration::from_secs(7 * 24 * 60 * 60);
+        clock.advance(week);
+        assert!(clock.now().unwrap() >= before + week.as_micros() as i64);
     }
 }

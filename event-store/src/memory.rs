@@ -69,6 +69,11 @@ impl MemoryLog {
         }
     }
 
+    /// Sets the log's clock ahead, as if so much time had gone by: for tests of what happens later.
+    pub fn advance(&self, by: Duration) {
+        self.state().clock.advance(by);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while the lock is held leaves whole records only: they are pushed after everything that can fail.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -263,6 +268,10 @@ impl EventLog for MemoryLog {
 
     fn find_event(&self, id: &EventId) -> Result<Option<Position>, LogError> {
         Ok(self.state().ids.get(id).copied())
+    }
+
+    fn now(&self) -> Option<DateTime<Utc>> {
+        self.state().clock.now().ok().map(annals_core::time)
     }
 
     fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError> {

@@ -2,6 +2,7 @@
 
 use crate::Comparison;
 use annals_core::Position;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 /// A view or a reactor.
@@ -96,6 +97,9 @@ pub struct OutboxStatus {
     pub dispatched: u64,
     /// Commands that the domain rejected, which is final.
     pub rejected: u64,
+    /// When the next timer is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_timer_at: Option<DateTime<Utc>>,
     /// The command that is being retried, with its attempts and last error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retrying: Option<String>,

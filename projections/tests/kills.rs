@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const CHILD: &str = "ANNALS_TEST_KILLED_CHILD";
-const ROUNDS: u64 = 4;
+/// How often the child is killed; more in the long form.
+const ROUNDS: &str = "ANNALS_PROJECTION_KILLS";
+const ROUNDS_SHORT: u64 = 4;
 
 /// Executes a command by appending its effect under its key, as a node does.
 struct Appending(Arc<SledLog>);
@@ -107,7 +109,8 @@ fn notes(log: &dyn EventLog) -> BTreeMap<String, Vec<i64>> {
 fn killed_at_any_moment_nothing_is_lost_and_nothing_done_twice() {
     let dir = tempfile::tempdir().unwrap();
     let mut dice = Dice(u64::from(std::process::id()));
-    for round in 0..ROUNDS {
+    let rounds = std::env::var(ROUNDS).map_or(ROUNDS_SHORT, |rounds| rounds.parse().unwrap());
+    for round in 0..rounds {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_one_that_is_killed", "--nocapture"])
             .env(CHILD, format!("{}#{round}", dir.path().display()))

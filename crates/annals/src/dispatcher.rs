@@ -1,7 +1,7 @@
 //! How reactors reach the aggregates: their commands go the way of every other command.
 
 use annals_commands::{CommandBody, CommandError, CommandRequest, Commands};
-use annals_core::Expected;
+use annals_core::{AppendError, Expected};
 use annals_projections::{DispatchError, DispatchRequest, Dispatcher};
 use tokio::runtime::Handle;
 
@@ -32,7 +32,24 @@ impl Dispatcher for CommandDispatcher {
         match self.runtime.block_on(self.commands.execute(command)) {
             Ok(_) => Ok(()),
             Err(CommandError::Rejected(rejection)) => Err(DispatchError::Rejected(rejection)),
+            Err(error) if passes(&error) => Err(DispatchError::Unavailable(error.to_string())),
             Err(error) => Err(DispatchError::Failed(error.to_string())),
         }
     }
+}
+
+/// Whether an error says nothing about the command, only that it came at the wrong moment.
+fn passes(error: &CommandError) -> bool {
+    matches!(
+        error,
+        CommandError::Contended { .. }
+            | CommandError::Append(
+                AppendError::Overloaded { .. }
+                    | AppendError::StorageFull { .. }
+                    | AppendError::ClockJumped { .. }
+                    | AppendError::ConditionOutrun { .. }
+                    | AppendError::Closed(_)
+                    | AppendError::OutcomeUnknown(_)
+            )
+    )
 }

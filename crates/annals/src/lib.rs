@@ -37,7 +37,7 @@ pub mod prelude {
     pub use annals_core::{
         Aggregate, Beside, Boundary, Command, CommandCall, Decision, DecisionModel, Event, EventSet, EventTag,
         FailurePolicy, History, Indexed, InvalidCommand, Key, Keys, Personal, Reactor, Recorded, Rejection, Row, State,
-        View, accept, accept_nothing, reject,
+        Timer, View, accept, accept_nothing, after, cancel_timers, reject,
     };
     pub use std::process::ExitCode;
 }

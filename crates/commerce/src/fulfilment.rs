@@ -1,4 +1,5 @@
-//! The fulfilment process: approves what is paid, cancels what cannot be delivered, gives back what was paid for it.
+//! The fulfilment process: approves what is paid, cancels what cannot be delivered or is not paid within a week, gives
+//! back what was paid for it.
 //!
 //! Its commands are such that saying them twice does no harm (what is already so is accepted without an event, and a
 //! refund without an amount is of the rest), so it need not remember which it has sent. It reads events in the order
@@ -9,9 +10,13 @@ use crate::domain::{
 };
 use crate::events::OrderHistory;
 use crate::money::Money;
-use annals_core::{CommandCall, InvalidCommand, Keys, Reactor, Recorded, State};
+use annals_core::{CommandCall, InvalidCommand, Keys, Reactor, Recorded, State, Timer, after, cancel_timers};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long an order may stay unpaid.
+const PAID_WITHIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The process `fulfilment`. Its state is kept per order.
 #[derive(Debug, Clone, Copy, Default)]
@@ -133,6 +138,20 @@ impl Reactor for Fulfilment {
             OrderHistory::Order(OrderEvent::OrderPlaced { .. })
             | OrderHistory::Payment(PaymentEvent::PaymentCaptured { .. } | PaymentEvent::PaymentFailed { .. })
             | OrderHistory::Shipment(ShipmentEvent::ShipmentFailed { .. }) => settle(state, order_id),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// An order that nobody has paid a week after it was placed is cancelled. It may have been paid before it was placed.
+    fn timers(&self, state: &OrderProgress, event: &Recorded<'_, OrderHistory>) -> Result<Vec<Timer>, InvalidCommand> {
+        let settled = state.approved || state.cancelled || state.is_paid();
+        match event.data() {
+            OrderHistory::Order(OrderEvent::OrderPlaced { .. }) if !settled => {
+                let reason = "not paid within 7 days".to_owned();
+                let cancel = CommandCall::to::<Order>(OrderHistory::order_id(event), &OrderCommand::Cancel { reason })?;
+                Ok(vec![after(PAID_WITHIN, cancel)])
+            }
+            OrderHistory::Order(_) | OrderHistory::Payment(_) if settled => Ok(vec![cancel_timers()]),
             _ => Ok(Vec::new()),
         }
     }

@@ -19,8 +19,8 @@ pub use domain::derive_support;
 pub use domain::{
     Aggregate, Beside, Boundary, Catalog, Command, CommandCall, Decision, DecisionModel, DecodeError, Event, EventSet,
     EventTag, EventType, FailurePolicy, History, INDEX_TEXT_LEN_MAX, IndexKind, IndexValue, Indexed, InvalidCommand,
-    KEY_LEN_MAX, Key, Keys, Payload, Reactor, Recorded, Rejection, Row, State, Upcast, View, accept, accept_nothing,
-    reject,
+    KEY_LEN_MAX, Key, Keys, Payload, Reactor, Recorded, Rejection, Row, State, Timer, Upcast, View, accept,
+    accept_nothing, after, cancel_timers, reject,
 };
 pub use event_id::{EVENT_ID_LEN_MAX, EventId, InvalidEventId, InvalidTag, TAG_LEN_MAX, TAGS_MAX, Tag};
 pub use histogram::{Histogram, HistogramSnapshot};

@@ -4,6 +4,7 @@ use annals_core::{Event, EventIdRef, EventTag, Header, Position, RecordRef, Stre
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 /// The stream of an event that does not say where it stands.
 pub const DEFAULT_STREAM: &str = "accounts/acc-1";
@@ -94,16 +95,30 @@ impl<E: Event> From<E> for Happened {
 pub(crate) struct Recorder {
     position: u64,
     versions: HashMap<StreamId, u64>,
+    /// Microseconds that went by beside the seconds between events.
+    passed: i64,
 }
 
 impl Recorder {
+    /// The log's time, microseconds since 1970.
+    fn now(&self) -> i64 {
+        RECORDED_FROM + self.position as i64 * 1_000_000 + self.passed
+    }
+
+    /// So much time goes by; returns the log's time.
+    pub(crate) fn pass(&mut self, time: Duration) -> i64 {
+        let micros = i64::try_from(time.as_micros()).unwrap_or_else(|_| panic!("{time:?} is too long for a clock"));
+        self.passed += micros;
+        self.now()
+    }
+
     /// Hands the event to `read` as a record of the log.
     pub(crate) fn record<T>(&mut self, happened: &Happened, read: impl FnOnce(&RecordRef<'_>) -> T) -> T {
         self.position += 1;
+        let recorded = self.now();
         let version = self.versions.entry(happened.stream.clone()).or_default();
         *version += 1;
         let id = format!("event-{}", self.position);
-        let recorded = RECORDED_FROM + self.position as i64 * 1_000_000;
         let stream = happened.stream.as_str();
         let mut header = Header::new(stream, *version, EventIdRef::Text(&id), happened.event_type, recorded);
         header.schema = happened.schema_version;

@@ -1,9 +1,10 @@
-//! Stories of a reactor: what happened before, one more event, and the commands that answer it.
+//! Stories of a reactor: what happened before, one more event, and the commands that answer it, at once or later.
 
 use crate::happened::{Happened, Recorder};
 use crate::stored::stored;
-use annals_core::{Aggregate, CommandCall, Key, Reactor, Recorded, to_json};
+use annals_core::{Aggregate, CommandCall, Key, Reactor, Recorded, Timer, to_json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A reactor that has read nothing yet.
 pub fn reactor<R: Reactor>(reactor: R) -> ReactorStory<R> {
@@ -11,6 +12,7 @@ pub fn reactor<R: Reactor>(reactor: R) -> ReactorStory<R> {
         reactor,
         recorder: Recorder::default(),
         states: BTreeMap::new(),
+        timers: BTreeMap::new(),
     }
 }
 
@@ -28,7 +30,19 @@ pub struct ReactorStory<R: Reactor> {
     reactor: R,
     recorder: Recorder,
     states: BTreeMap<Key, R::State>,
+    timers: BTreeMap<Key, Vec<SetTimer>>,
 }
+
+/// A timer that is set: when it was and for how long, and what it sends.
+struct SetTimer {
+    /// Microseconds since 1970.
+    due: i64,
+    delay: Duration,
+    call: CommandCall,
+}
+
+/// An event that occurred longer before it was recorded sets no timer, as in a log.
+const LATE_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 impl<R: Reactor> ReactorStory<R> {
     /// Reads these events, in this order, whatever commands they call for.
@@ -54,15 +68,51 @@ impl<R: Reactor> ReactorStory<R> {
         ReactorOutcome { story: self, commands }
     }
 
+    /// So much time goes by after the last event: the commands of the timers that go off meanwhile, the first one first.
+    /// A timer that was cancelled does not.
+    ///
+    /// # Panics
+    ///
+    /// When the time is too long for a clock.
+    pub fn when_time_passes(mut self, time: Duration) -> ReactorOutcome<R> {
+        let now = self.recorder.pass(time);
+        let mut due: Vec<SetTimer> = Vec::new();
+        for timers in self.timers.values_mut() {
+            due.extend(timers.extract_if(.., |timer| timer.due <= now));
+        }
+        due.sort_by_key(|timer| timer.due);
+        ReactorOutcome {
+            story: self,
+            commands: due.into_iter().map(|timer| timer.call).collect(),
+        }
+    }
+
+    /// Exactly these timers are set for the key, in the order in which they were: how long, and what they send.
+    ///
+    /// # Panics
+    ///
+    /// When there are others.
+    #[track_caller]
+    #[must_use]
+    pub fn timers(self, key: &str, expected: impl IntoIterator<Item = (Duration, CommandCall)>) -> Self {
+        let line = |delay: Duration, call: &CommandCall| format!("after {delay:?}: {}", show(call));
+        let set = self.timers.get(&Key::from(key)).map(Vec::as_slice).unwrap_or_default();
+        let set: Vec<String> = set.iter().map(|timer| line(timer.delay, &timer.call)).collect();
+        let expected: Vec<String> = expected.into_iter().map(|(delay, call)| line(delay, &call)).collect();
+        assert_eq!(set, expected, "timers of {key} of {}", R::NAME);
+        self
+    }
+
     fn read(&mut self, happened: &Happened) -> Vec<CommandCall> {
         let Self {
             reactor,
             recorder,
             states,
+            timers,
         } = self;
         recorder.record(happened, |record| {
             let event = Recorded::<R::Event>::decode(record).unwrap_or_else(|error| panic!("{error}"));
-            event.map_or_else(Vec::new, |event| react(reactor, states, &event))
+            event.map_or_else(Vec::new, |event| react(reactor, states, timers, &event))
         })
     }
 }
@@ -70,14 +120,28 @@ impl<R: Reactor> ReactorStory<R> {
 fn react<R: Reactor>(
     reactor: &R,
     states: &mut BTreeMap<Key, R::State>,
+    timers: &mut BTreeMap<Key, Vec<SetTimer>>,
     event: &Recorded<'_, R::Event>,
 ) -> Vec<CommandCall> {
     let mut commands = Vec::new();
     for key in reactor.route(event) {
+        let set = timers.entry(key.clone()).or_default();
         let state = states.entry(key).or_default();
         reactor.evolve(state, event);
         *state = stored(state);
         commands.extend(reactor.react(state, event).unwrap_or_else(|error| panic!("{error}")));
+        for timer in reactor.timers(state, event).unwrap_or_else(|error| panic!("{error}")) {
+            let (recorded, occurred) = (event.recorded_at(), event.occurred_at());
+            match timer {
+                Timer::CancelAll => set.clear(),
+                Timer::After(..) if (recorded - occurred).num_microseconds().unwrap_or(i64::MAX) > LATE_MICROS => {}
+                Timer::After(delay, call) => set.push(SetTimer {
+                    due: recorded.timestamp_micros() + delay.as_micros() as i64,
+                    delay,
+                    call,
+                }),
+            }
+        }
     }
     commands
 }

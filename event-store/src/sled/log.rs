@@ -10,6 +10,7 @@ use super::shared::Shared;
 use super::turn::{Desk, Turn};
 use super::verify::{VerifyProgress, VerifyReport, verify};
 use crate::admission::check_bounds;
+use crate::clock::LogClock;
 use crate::data_dir::DataDir;
 use crate::metrics::LogMetrics;
 use annals_core::{
@@ -32,6 +33,8 @@ pub struct SledLog {
     desk: Arc<Desk>,
     writer: Mutex<Option<JoinHandle<()>>>,
     sealer: Mutex<Option<Sealer>>,
+    /// The writer has one of its own, which sees the same.
+    clock: Mutex<LogClock>,
 }
 
 impl SledLog {
@@ -45,6 +48,7 @@ impl SledLog {
             desk,
             writer: Mutex::new(Some(writer)),
             sealer: Mutex::new(None),
+            clock: Mutex::new(LogClock::new(0)),
         };
         let sealer = sealer.map_err(|error| OpenError::storage(dir.path(), error))?;
         *log.sealer.lock().unwrap_or_else(PoisonError::into_inner) = sealer;
@@ -169,6 +173,11 @@ impl EventLog for SledLog {
 
     fn find_event(&self, id: &EventId) -> Result<Option<Position>, LogError> {
         self.shared.find_event(id)
+    }
+
+    fn now(&self) -> Option<DateTime<Utc>> {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.now().ok().map(annals_core::time)
     }
 
     fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError> {

@@ -10,7 +10,7 @@ pub use reactor::ReactorDefinition;
 pub use view::ViewDefinition;
 
 pub(crate) use change::{Change, IndexAdded};
-pub(crate) use reactor::{Reaction, StateTable};
+pub(crate) use reactor::{Reaction, SetTimer, StateTable};
 pub(crate) use table::{Failure, Wanted};
 pub(crate) use view::RowTable;
 

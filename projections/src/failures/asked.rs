@@ -58,6 +58,9 @@ impl Projections {
         for view in self.running.views.iter().filter(|view| view.name() == name) {
             view.decide();
         }
+        for reactor in self.running.reactors.iter().filter(|reactor| reactor.name() == name) {
+            reactor.decide();
+        }
     }
 }
 

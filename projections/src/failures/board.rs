@@ -67,11 +67,25 @@ pub struct DeadLetter {
 /// A letter of the view of this version.
 pub(crate) fn dead_letter(view: &str, version: u32, letter: &Letter, state: DeadLetterState) -> DeadLetter {
     let key = letter.key.as_deref().map(|key| format!(":{}", short(key)));
+    let id = format!("{view}:{version}:{}{}", letter.position, key.unwrap_or_default());
     DeadLetter {
-        id: format!("{view}:{version}:{}{}", letter.position, key.unwrap_or_default()),
-        projection: view.to_owned(),
         kind: ProjectionKind::View,
         version: Some(version),
+        ..shown(id, view, letter, state)
+    }
+}
+
+/// A letter of the event that a reactor stopped at.
+pub(crate) fn event_letter(reactor: &str, letter: &Letter, state: DeadLetterState) -> DeadLetter {
+    shown(format!("{reactor}:{}", letter.position), reactor, letter, state)
+}
+
+fn shown(id: String, projection: &str, letter: &Letter, state: DeadLetterState) -> DeadLetter {
+    DeadLetter {
+        id,
+        projection: projection.to_owned(),
+        kind: ProjectionKind::Reactor,
+        version: None,
         state,
         key: letter.key.clone(),
         position: letter.position,

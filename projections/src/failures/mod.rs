@@ -14,7 +14,7 @@ pub use offline::{dead_letters_offline, stored_row};
 pub use operations::{Operation, OperationError, Verb, What, operation_stream};
 
 pub(crate) use backoff::Backoff;
-pub(crate) use board::{Board, dead_letter};
+pub(crate) use board::{Board, dead_letter, event_letter};
 pub(crate) use letters::{Bounds, Letters, letter};
 pub(crate) use operations::{Decided, Operations};
 pub(crate) use skips::Skips;

@@ -4,6 +4,7 @@
 //! state is, and is folded anew whenever it does not fit.
 
 use super::journal::{Journal, Snapshot, sync_parent};
+use super::timers::Fired;
 use crate::progress::locked;
 use crate::reader::{LogReader, Take};
 use crate::{ProjectionSettings, ResumeError};
@@ -94,7 +95,7 @@ impl ReactorsDir {
     }
 
     /// Begins a new outbox that has reacted to nothing after `position`. One that is there is kept under another name.
-    pub(crate) fn begin(&self, name: &str, epoch: Epoch, position: Position) -> io::Result<()> {
+    pub(crate) fn begin(&self, name: &str, epoch: Epoch, position: Position, fired: Fired) -> io::Result<()> {
         let path = self.outbox(name);
         fs::create_dir_all(self.path.join(name))?;
         if path.exists() {
@@ -103,7 +104,7 @@ impl ReactorsDir {
                 fs::rename(&path, free)?;
             }
         }
-        Journal::create(&path, Snapshot::new(name, epoch, position)).map_err(io::Error::other)?;
+        Journal::create(&path, Snapshot::new(name, epoch, position, fired)).map_err(io::Error::other)?;
         sync_parent(&self.path.join(name))?;
         self.register(name, epoch)
     }
@@ -130,7 +131,11 @@ pub(crate) fn resume(
         let path = directory.path().join(REGISTRY);
         fs::rename(&path, path.with_extension("json.damaged")).map_err(failed)?;
     }
-    directory.begin(name, log.epoch(), from.previous()).map_err(failed)
+    // What was due before has gone off, or will not: nobody knows.
+    let fired = Fired::before(log, from.previous().next()).map_err(|error| failed(io::Error::other(error)))?;
+    directory
+        .begin(name, log.epoch(), from.previous(), fired)
+        .map_err(failed)
 }
 
 /// Who a reactor is in the metadata of what it does.

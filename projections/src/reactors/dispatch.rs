@@ -29,7 +29,10 @@ pub enum DispatchError {
     /// The domain does not accept it. Final, recorded.
     #[error("rejected: {0}")]
     Rejected(Rejection),
-    /// Something failed. Tried again.
+    /// The command failed. Tried again, a bounded number of times; then it is a dead letter.
     #[error("{0}")]
     Failed(String),
+    /// Nothing can be carried out at the moment, whatever it is: the disk is full, the log is busy. Tried again for ever.
+    #[error("{0}")]
+    Unavailable(String),
 }

@@ -1,7 +1,8 @@
 //! Folds a batch of events into the states of a reactor and collects the commands that they call for. Writes nothing.
 
 use super::journal::Outgoing;
-use crate::definition::{Change, Failure, Reaction, StateTable};
+use crate::definition::{Change, Failure, Reaction, SetTimer, StateTable, Wanted};
+use crate::failures::Operations;
 use crate::reader::{LogReader, Take};
 use crate::store::RowStore;
 use crate::views::{Stop, panic_text, stop};
@@ -20,6 +21,16 @@ pub(crate) struct Batch {
     pub(crate) events: u64,
     pub(crate) changes: Vec<Change>,
     pub(crate) commands: Vec<Outgoing>,
+    /// Whether it ends with a decision about this reactor, see [`Operations`].
+    pub(crate) decided: bool,
+}
+
+/// Timers that go off together.
+pub(crate) struct GoneOff {
+    /// The states without them.
+    pub(crate) changes: Vec<Change>,
+    /// Each with its key.
+    pub(crate) timers: Vec<(String, SetTimer)>,
 }
 
 /// Where a batch ends, and whether it reacts.
@@ -65,12 +76,13 @@ impl<'a> ReactorFold<'a> {
         store: &RowStore,
         after: Position,
         limits: Limits,
+        operations: &Operations,
         seen: &mut dyn FnMut(i64),
     ) -> Result<Batch, Stop> {
         if self.table.bytes() > self.table_bytes_max {
             self.table.clear();
         }
-        let folded = self.fold(store, after, limits, seen);
+        let folded = self.fold(store, after, limits, operations, seen);
         if folded.is_err() {
             self.table.clear();
         }
@@ -82,32 +94,73 @@ impl<'a> ReactorFold<'a> {
         self.table.clear();
     }
 
+    /// Takes the timers of these keys that are due first, if that is at `until` or before. `at` is how far the states are.
+    pub(crate) fn fire(
+        &mut self,
+        store: &RowStore,
+        keys: &[(i64, String)],
+        at: Position,
+        until: i64,
+    ) -> Result<GoneOff, Stop> {
+        let fired = self.take_timers(store, keys, at, until);
+        if fired.is_err() {
+            self.table.clear();
+        }
+        fired.map_err(|failure| self.unstorable(&failure))
+    }
+
+    fn take_timers(
+        &mut self,
+        store: &RowStore,
+        keys: &[(i64, String)],
+        at: Position,
+        until: i64,
+    ) -> Result<GoneOff, Failure> {
+        let mut load = |key: &str| store.row(key);
+        let mut fired = Vec::new();
+        for (_, key) in keys {
+            let timers = self.table.fire(key, at, until, &mut load)?;
+            fired.extend(timers.into_iter().map(|timer| (key.clone(), timer)));
+        }
+        Ok(GoneOff {
+            changes: self.table.take_changes(self.state_bytes_max)?,
+            timers: fired,
+        })
+    }
+
     fn fold(
         &mut self,
         store: &RowStore,
         after: Position,
         limits: Limits,
+        operations: &Operations,
         seen: &mut dyn FnMut(i64),
     ) -> Result<Batch, Stop> {
         let (name, catalog, table) = (self.name, self.catalog, &mut self.table);
         let table_bytes_max = self.table_bytes_max.saturating_mul(2);
         let (mut events, mut command_bytes, mut commands) = (0, 0, Vec::new());
+        let (mut decided, mut failing) = (false, String::new());
+        let skips = operations.skips();
         let position = self.reader.read(after, limits.until, |record| {
             if events == 0 {
                 seen(record.header.recorded);
             }
-            let reactions = react_to(table.as_mut(), catalog, record, store, limits.react)
-                .map_err(|failure| stop(name, record, None, failure))?;
-            for reaction in reactions {
+            decided = operations.are_in(record.header.stream);
+            failing.clear();
+            let mut wanted = |key: &str| {
+                failing.clear();
+                failing.push_str(key);
+                !skips.key(record.position, key)
+            };
+            let reactions = if skips.event(record.position) {
+                Ok(Vec::new())
+            } else {
+                react_to(table.as_mut(), catalog, record, store, &mut wanted, limits.react)
+            };
+            let key = || (!failing.is_empty()).then(|| failing.clone());
+            for reaction in reactions.map_err(|failure| stop(name, record, key(), failure))? {
                 command_bytes += reaction.call.body.len();
-                let number = commands.last().map_or(1, |last: &Outgoing| {
-                    if last.position == record.position {
-                        last.number + 1
-                    } else {
-                        1
-                    }
-                });
-                commands.push(outgoing(record, number, reaction));
+                commands.push(outgoing(record, reaction));
             }
             events += 1;
             let full = events >= limits.events
@@ -115,7 +168,7 @@ impl<'a> ReactorFold<'a> {
                 || table.bytes() >= table_bytes_max
                 || commands.len() >= BATCH_COMMANDS
                 || command_bytes >= BATCH_COMMAND_BYTES;
-            Ok::<_, Stop>(if full { Take::Enough } else { Take::More })
+            Ok::<_, Stop>(if full || decided { Take::Enough } else { Take::More })
         })?;
         let changes = self
             .table
@@ -126,6 +179,7 @@ impl<'a> ReactorFold<'a> {
             events: events as u64,
             changes,
             commands,
+            decided,
         })
     }
 
@@ -155,6 +209,7 @@ fn react_to(
     catalog: &Catalog,
     record: &RecordRef<'_>,
     store: &RowStore,
+    wanted_keys: &mut Wanted<'_>,
     react: bool,
 ) -> Result<Vec<Reaction>, Failure> {
     let mut load = |key: &str| store.row(key);
@@ -162,16 +217,16 @@ fn react_to(
     let wanted = react.then_some(&mut reactions);
     // A panic may leave the table half changed: it is cleared after any error.
     catch_unwind(AssertUnwindSafe(|| {
-        table.apply(catalog, record, &mut |_| true, &mut load, wanted)
+        table.apply(catalog, record, wanted_keys, &mut load, wanted)
     }))
     .unwrap_or_else(|panic| Err(Failure::Code(panic_text(panic.as_ref()))))?;
     Ok(reactions)
 }
 
-fn outgoing(record: &RecordRef<'_>, number: u32, reaction: Reaction) -> Outgoing {
+fn outgoing(record: &RecordRef<'_>, reaction: Reaction) -> Outgoing {
     Outgoing {
         position: record.position,
-        number,
+        number: reaction.number,
         key: reaction.key,
         call: reaction.call,
         occurred: record.header.occurred,

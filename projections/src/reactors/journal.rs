@@ -6,6 +6,7 @@
 //! a frame that is damaged in front of others is an error, never skipped. When most of the file is settled it is
 //! written anew and put in its place by rename.
 
+use super::timers::Fired;
 use annals_core::{CommandCall, Epoch, Position};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -76,11 +77,14 @@ pub(crate) struct Snapshot {
     pub(crate) pending: Vec<Outgoing>,
     /// The last ones.
     pub(crate) rejections: Vec<Rejected>,
+    /// Up to where timers have gone off; not there in outboxes from before there were timers.
+    #[serde(default)]
+    pub(crate) fired: Option<Fired>,
 }
 
 impl Snapshot {
-    /// An empty outbox that has reacted to nothing after `position`.
-    pub(crate) fn new(reactor: &str, epoch: Epoch, position: Position) -> Self {
+    /// An empty outbox that has reacted to nothing after `position`, and whose timers have gone off as `fired` says.
+    pub(crate) fn new(reactor: &str, epoch: Epoch, position: Position, fired: Fired) -> Self {
         Self {
             format: FORMAT,
             reactor: reactor.to_owned(),
@@ -92,6 +96,7 @@ impl Snapshot {
             rejected: 0,
             pending: Vec::new(),
             rejections: Vec::new(),
+            fired: Some(fired),
         }
     }
 
@@ -101,7 +106,12 @@ impl Snapshot {
                 sequence,
                 position,
                 commands,
+                fired,
             } => {
+                self.fired = match (self.fired.take(), fired) {
+                    (Some(before), Some(now)) => Some(before.later(now)),
+                    (before, now) => now.or(before),
+                };
                 self.sequence = self.sequence.max(sequence);
                 self.position = self.position.max(position);
                 self.pending.extend(commands);
@@ -130,6 +140,9 @@ pub(crate) enum Entry {
         sequence: u64,
         position: Position,
         commands: Vec<Outgoing>,
+        /// Up to where timers have gone off with that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fired: Option<Fired>,
     },
     /// These commands have had their effect, or never will.
     Settled {
@@ -208,11 +221,21 @@ impl Journal {
 
     /// Says that events up to `position` were reacted to. With commands, they are on the disk on return.
     pub(crate) fn reacted(&mut self, position: Position, commands: Vec<Outgoing>) -> Result<(), JournalError> {
+        self.write(position, commands, None)
+    }
+
+    /// Says that timers have gone off with these commands. With commands, they are on the disk on return.
+    pub(crate) fn fired(&mut self, fired: Fired, commands: Vec<Outgoing>) -> Result<(), JournalError> {
+        self.write(self.state.position, commands, Some(fired))
+    }
+
+    fn write(&mut self, position: Position, commands: Vec<Outgoing>, fired: Option<Fired>) -> Result<(), JournalError> {
         let sync = !commands.is_empty();
         self.append(Entry::Reacted {
             sequence: self.state.sequence + u64::from(sync),
             position,
             commands,
+            fired,
         })?;
         if sync {
             self.file.sync_data()?;

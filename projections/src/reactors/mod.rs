@@ -1,5 +1,6 @@
 //! Reactors at work: a worker for each follows the log, keeps state, outbox and checkpoint, and dispatches commands.
 
+mod decide;
 mod directory;
 mod dispatch;
 mod fold;
@@ -8,6 +9,7 @@ mod open;
 mod pending;
 mod running;
 mod send;
+mod timers;
 mod worker;
 
 pub use dispatch::{DispatchError, DispatchRequest, Dispatcher};

@@ -2,6 +2,7 @@
 
 use super::directory::{ReactorsDir, first_effect};
 use super::journal::{Journal, JournalError};
+use super::timers::Fired;
 use crate::store::{Checkpoint, RowStore, STORE_FORMAT, StoreError, Stores};
 use crate::views::first_checkpoint;
 use crate::{OutboxStatus, ProjectionSettings, ReactorDefinition};
@@ -25,7 +26,7 @@ pub(crate) fn open(
     reactor: &ReactorDefinition,
 ) -> Result<Opened, String> {
     let name = reactor.name();
-    let journal = open_journal(log, settings, directory, name)?;
+    let mut journal = open_journal(log, settings, directory, name)?;
     let found = journal.state();
     if found.epoch != log.epoch() {
         return Err(refusal(
@@ -48,6 +49,14 @@ pub(crate) fn open(
             ),
         ));
     }
+    if journal.state().fired.is_none() {
+        // An outbox from before there were timers: what would have been due until then is let be.
+        let fired = Fired::before(log, journal.state().position.next()).map_err(|error| error.to_string())?;
+        journal
+            .fired(fired, Vec::new())
+            .map_err(|error| format!("the outbox of reactor {name} cannot be written: {error}"))?;
+    }
+    let found = journal.state();
     let (store, checkpoint) = open_state(&directory.state(name), log, stores, reactor)?;
     match checkpoint {
         Some(checkpoint) if fits(&checkpoint, log, &journal, reactor) => {
@@ -117,7 +126,9 @@ fn open_journal(
         let reason = format!("its outbox is missing, but it has worked on this log before, at position {position}");
         return Err(refusal(name, &reason));
     }
-    directory.begin(name, log.epoch(), Position::ZERO).map_err(io)?;
+    directory
+        .begin(name, log.epoch(), Position::ZERO, Fired::nothing())
+        .map_err(io)?;
     Journal::open(&path).map_err(|error| format!("the outbox of reactor {name} cannot be opened: {error}"))
 }
 
@@ -211,6 +222,7 @@ pub(crate) fn peek(
         pending: outbox.pending.len() as u64,
         dispatched: outbox.dispatched,
         rejected: outbox.rejected,
+        next_timer_at: None,
         retrying: None,
     };
     Ok(Some((outbox.epoch, position, status)))

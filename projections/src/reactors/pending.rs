@@ -1,21 +1,46 @@
 //! Commands that wait: in order per key, each key for itself, with a pause after a failure that grows with each attempt.
+//! A key whose command failed too often is parked: it waits for a person, all others go on.
 
 use super::journal::{CommandId, Outgoing};
-use crate::OutboxStatus;
+use super::send::what;
+use crate::failures::{Backoff, DeadLetter, DeadLetterState};
+use crate::{OutboxStatus, ProjectionKind};
+use annals_core::Position;
+use chrono::{DateTime, Utc};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Keys that are dispatched in one round at most.
 const ROUND_KEYS_MAX: usize = 512;
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 struct Group {
     queue: VecDeque<Outgoing>,
     attempts: u32,
+    /// Attempts that count towards the bound.
+    failures: u32,
     due: Option<Instant>,
+    dead: bool,
+    failed: Option<Failed>,
+}
+
+/// What is told of a command that failed.
+struct Failed {
     error: String,
+    event: EventName,
+    first: DateTime<Utc>,
+    last: DateTime<Utc>,
+}
+
+/// Type and stream of an event.
+pub(crate) type EventName = (String, String);
+
+/// Why a command had no effect.
+#[derive(Debug)]
+pub(crate) struct CommandFailure {
+    pub(crate) error: String,
+    /// Whether it is the command's own, and not that of the moment.
+    pub(crate) counts: bool,
 }
 
 /// See the module.
@@ -46,7 +71,7 @@ impl Pending {
         let mut due: Vec<&Group> = self
             .groups
             .values()
-            .filter(|group| group.due.is_none_or(|due| due <= now))
+            .filter(|group| !group.dead && group.due.is_none_or(|due| due <= now))
             .collect();
         due.sort_unstable_by_key(|group| group.queue.front().map(Outgoing::id));
         due.truncate(ROUND_KEYS_MAX);
@@ -62,7 +87,7 @@ impl Pending {
                 .due
                 .map_or(Duration::ZERO, |due| due.saturating_duration_since(now))
         };
-        self.groups.values().map(wait).min()
+        self.groups.values().filter(|group| !group.dead).map(wait).min()
     }
 
     /// The first commands of a key are done.
@@ -72,21 +97,67 @@ impl Pending {
         };
         self.count -= group.queue.drain(..count.min(group.queue.len())).count();
         if count > 0 {
-            (group.attempts, group.due) = (0, None);
+            group.forget();
         }
         if group.queue.is_empty() {
             self.groups.remove(key);
         }
     }
 
-    /// The first command of a key failed: it is tried again after a pause.
-    pub(crate) fn failed(&mut self, key: &str, error: String, now: Instant) {
-        if let Some(group) = self.groups.get_mut(key) {
-            group.attempts = group.attempts.saturating_add(1);
-            let seed = group.queue.front().map_or(0, |command| command.position.get());
-            group.due = Some(now + pause(group.attempts, seed));
-            group.error = error;
+    /// The first command of a key failed: it is tried again after a pause, or the key is parked. Whether it is.
+    pub(crate) fn failed(&mut self, key: &str, failure: CommandFailure, event: EventName, backoff: Backoff) -> bool {
+        let Some(group) = self.groups.get_mut(key) else {
+            return false;
+        };
+        group.attempts = group.attempts.saturating_add(1);
+        group.failures = group.failures.saturating_add(u32::from(failure.counts));
+        let now = Utc::now();
+        group.failed = Some(Failed {
+            error: failure.error,
+            event,
+            first: group.failed.as_ref().map_or(now, |failed| failed.first),
+            last: now,
+        });
+        group.dead = group.failures >= backoff.attempts_max;
+        let seed = group.queue.front().map_or(0, |command| command.position.get());
+        group.due = Some(Instant::now() + backoff.pause(group.attempts, seed));
+        group.dead
+    }
+
+    /// A person asked for another attempt at this command.
+    pub(crate) fn again(&mut self, id: CommandId) {
+        if let Some(group) = self.group_of(id) {
+            (group.failures, group.due, group.dead) = (0, None, false);
         }
+    }
+
+    /// Takes out a command that failed, and is not to be carried out.
+    pub(crate) fn take(&mut self, id: CommandId) -> Option<Outgoing> {
+        let group = self.group_of(id)?;
+        let command = group.queue.pop_front()?;
+        group.forget();
+        if group.queue.is_empty() {
+            self.groups.remove(&command.key);
+        }
+        self.count -= 1;
+        Some(command)
+    }
+
+    fn group_of(&mut self, id: CommandId) -> Option<&mut Group> {
+        let first = |group: &&mut Group| group.queue.front().is_some_and(|command| command.id() == id);
+        self.groups.values_mut().find(first)
+    }
+
+    /// Keys that are parked.
+    pub(crate) fn dead(&self) -> usize {
+        self.groups.values().filter(|group| group.dead).count()
+    }
+
+    /// What failed, by key.
+    pub(crate) fn letters(&self, reactor: &str) -> Vec<DeadLetter> {
+        let mut letters: Vec<_> = self.groups.values().filter_map(|group| group.letter(reactor)).collect();
+        letters.sort_unstable_by_key(|letter| (letter.position, letter.number));
+        letters
     }
 
     /// For people: how many wait, and the one that has failed most often.
@@ -103,23 +174,45 @@ impl Pending {
                 "{}, failed {} times: {}",
                 what(command),
                 group.attempts,
-                group.error
+                group.failed.as_ref().map_or("", |failed| failed.error.as_str())
             ))
         });
     }
 }
 
-/// Doubles with each attempt; differs between commands, so that they do not all come back at once.
-fn pause(attempts: u32, seed: u64) -> Duration {
-    let doubled = PAUSE_MIN
-        .saturating_mul(1 << attempts.saturating_sub(1).min(16))
-        .min(PAUSE_MAX);
-    let spread = (seed
-        .wrapping_add(u64::from(attempts))
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        >> 32)
-        % 50;
-    doubled.mul_f64(0.75 + spread as f64 / 100.0)
+impl Group {
+    /// Its first command is done: the next one begins anew.
+    fn forget(&mut self) {
+        (self.attempts, self.failures, self.due, self.dead) = (0, 0, None, false);
+        self.failed = None;
+    }
+
+    fn letter(&self, reactor: &str) -> Option<DeadLetter> {
+        let (command, failed) = (self.queue.front()?, self.failed.as_ref()?);
+        (self.failures > 0).then(|| DeadLetter {
+            id: format!("{reactor}:{}:{}", command.position, command.number),
+            projection: reactor.to_owned(),
+            kind: ProjectionKind::Reactor,
+            version: None,
+            state: if self.dead {
+                DeadLetterState::Parked
+            } else {
+                DeadLetterState::Retrying
+            },
+            key: Some(command.key.clone()),
+            position: command.position,
+            event_id: command.causation.clone(),
+            event_type: failed.event.0.clone(),
+            stream: failed.event.1.clone(),
+            number: Some(command.number),
+            command: Some(what(command)),
+            error: failed.error.clone(),
+            attempts: self.failures,
+            waiting: self.queue.len() as u64,
+            first_failed_at: failed.first,
+            last_failed_at: failed.last,
+        })
+    }
 }
 
 /// What became of the commands of one key.
@@ -129,5 +222,7 @@ pub(crate) struct Outcome {
     pub(crate) done: usize,
     pub(crate) accepted: Vec<CommandId>,
     pub(crate) rejected: Vec<super::journal::Rejected>,
-    pub(crate) failed: Option<String>,
+    pub(crate) failed: Option<CommandFailure>,
+    /// The event of the command that failed.
+    pub(crate) failed_at: Option<Position>,
 }

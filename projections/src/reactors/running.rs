@@ -8,6 +8,7 @@ use crate::space::Space;
 use crate::views::Shared;
 use crate::{OutboxStatus, ProjectionKind, ProjectionState, ProjectionStatus, ReactorDefinition, ResumeError};
 use annals_core::Position;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// One running reactor.
@@ -23,6 +24,8 @@ pub(crate) struct RunningReactor {
     pub(crate) waits_for_resume: Mutex<bool>,
     /// Its dead letters, told by the worker.
     pub(crate) letters: Mutex<Vec<DeadLetter>>,
+    /// Set when a decision about it was appended, so that the worker looks at once.
+    decided: AtomicBool,
 }
 
 impl RunningReactor {
@@ -43,7 +46,18 @@ impl RunningReactor {
             outbox: Mutex::new(OutboxStatus::default()),
             waits_for_resume: Mutex::new(false),
             letters: Mutex::new(Vec::new()),
+            decided: AtomicBool::new(false),
         }
+    }
+
+    /// A decision about the reactor may stand in the log.
+    pub(crate) fn decide(&self) {
+        self.decided.store(true, Ordering::Release);
+    }
+
+    /// Whether there may be one that the worker does not know.
+    pub(crate) fn take_decided(&self) -> bool {
+        self.decided.swap(false, Ordering::Acquire)
     }
 
     pub(crate) fn dead_letters(&self) -> Vec<DeadLetter> {

@@ -3,7 +3,7 @@
 use super::directory::actor;
 use super::dispatch::{DispatchError, DispatchRequest, Dispatcher};
 use super::journal::{Outgoing, Rejected};
-use super::pending::Outcome;
+use super::pending::{CommandFailure, Outcome};
 use crate::progress::locked;
 use crate::views::panic_text;
 use annals_core::Metadata;
@@ -68,7 +68,13 @@ fn send_in_order(
                 message: rejection.message,
             }),
             Err(DispatchError::Failed(error)) => {
-                outcome.failed = Some(error);
+                outcome.failed_at = Some(command.position);
+                outcome.failed = Some(CommandFailure { error, counts: true });
+                break;
+            }
+            Err(DispatchError::Unavailable(error)) => {
+                outcome.failed_at = Some(command.position);
+                outcome.failed = Some(CommandFailure { error, counts: false });
                 break;
             }
         }

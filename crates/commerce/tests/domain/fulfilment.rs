@@ -4,6 +4,7 @@ use crate::samples::*;
 use annals_commerce::{Fulfilment, Order, OrderCommand, OrderEvent, Payment, PaymentCommand};
 use annals_core::CommandCall;
 use annals_testkit::{Happened, on, reactor, to};
+use std::time::Duration;
 
 fn order(event: OrderEvent) -> Happened {
     on("orders/ord-1", event)
@@ -207,4 +208,57 @@ fn a_capture_after_the_cancellation_is_refunded() {
         .given([order(placed()), pay_1(authorized(brl(1_000))), order(cancelled())])
         .when(pay_1(captured(brl(1_000))))
         .then([refund("pay-1")]);
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn cancel_unpaid() -> CommandCall {
+    let command = OrderCommand::Cancel {
+        reason: "not paid within 7 days".into(),
+    };
+    to::<Order>("ord-1", &command)
+}
+
+#[test]
+fn an_order_that_is_not_paid_within_a_week_is_cancelled() {
+    reactor(Fulfilment)
+        .given([order(placed()), pay_1(authorized(brl(1_000)))])
+        .timers("ord-1", [(7 * DAY, cancel_unpaid())])
+        .when_time_passes(6 * DAY)
+        .then_nothing()
+        .when_time_passes(DAY)
+        .then([cancel_unpaid()])
+        .when_time_passes(30 * DAY)
+        .then_nothing();
+}
+
+#[test]
+fn an_order_that_is_paid_approved_or_cancelled_is_let_be() {
+    let ends = [
+        pay_1(captured(brl(1_000))),
+        order(OrderEvent::OrderApproved),
+        order(OrderEvent::OrderCancelled {
+            reason: "changed my mind".into(),
+        }),
+    ];
+    for end in ends {
+        reactor(Fulfilment)
+            .given([order(placed()), pay_1(authorized(brl(1_000))), end])
+            .timers("ord-1", [])
+            .when_time_passes(30 * DAY)
+            .then_nothing();
+    }
+    reactor(Fulfilment)
+        .given([order(placed()), pay_1(captured(brl(10)))])
+        .when_time_passes(7 * DAY)
+        .then([cancel_unpaid()]);
+}
+
+#[test]
+fn an_order_of_a_history_that_is_loaded_is_not_waited_for() {
+    reactor(Fulfilment)
+        .given([order(placed()).at("2017-10-02T10:56:33Z")])
+        .timers("ord-1", [])
+        .when_time_passes(30 * DAY)
+        .then_nothing();
 }

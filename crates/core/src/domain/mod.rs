@@ -14,7 +14,7 @@ pub use boundary::{Beside, Boundary, DecisionModel, EventTag};
 pub use command::{Command, InvalidCommand};
 pub use event::{DecodeError, Event, EventType, Payload, Upcast};
 pub use event_set::{Catalog, EventSet, Recorded};
-pub use reactor::{CommandCall, Reactor};
+pub use reactor::{CommandCall, Reactor, Timer, after, cancel_timers};
 pub use view::{
     FailurePolicy, History, INDEX_TEXT_LEN_MAX, IndexKind, IndexValue, Indexed, KEY_LEN_MAX, Key, Keys, Row, View,
 };

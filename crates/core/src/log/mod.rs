@@ -128,6 +128,11 @@ pub trait EventLog: Send + Sync + 'static {
     /// Position of the first event in the log with this id.
     fn find_event(&self, id: &EventId) -> Result<Option<Position>, LogError>;
 
+    /// The recorded time that an append would get now; none while the clock is refused, see [`AppendError::ClockJumped`].
+    fn now(&self) -> Option<DateTime<Utc>> {
+        Some(Utc::now())
+    }
+
     /// Position of the last event recorded at or before `time`; zero if there is none.
     fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError>;
 
