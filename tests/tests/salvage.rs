@@ -51,6 +51,8 @@ fn a_log_that_does_not_open_is_whole_again_and_goes_on() -> Result<()> {
     ensure!(!directory.path().join("new.rest.ndjson").exists(), "there is no rest");
     ensure!(events(&new)? == written, "every event is there");
     verb(&new, &["verify"])?.exits(0)?;
+    let from = (written.len() + 1).to_string();
+    verb(&new, &["projections", "resume", "fulfilment", "--from", &from])?.exits(0)?;
     let server = Server::start(&new)?;
     server.settle()?;
     server.stop()?;
