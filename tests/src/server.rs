@@ -89,6 +89,7 @@ impl Launch {
             launch: self.clone(),
             child,
             said,
+            reader,
             command: Client::new(&command_url),
             query: Client::new(&query_url),
             command_ready: Duration::ZERO,
@@ -186,6 +187,8 @@ pub struct Server {
     launch: Launch,
     child: Child,
     said: Said,
+    /// Reads what it says.
+    reader: Option<JoinHandle<()>>,
     /// Its command API.
     pub command: Client,
     /// Its query API.
@@ -276,6 +279,11 @@ impl Server {
     pub fn wait_end(mut self) -> Result<(i32, String)> {
         let code = cli::ended(&mut self.child, STOP_MAX);
         let code = code.with_context(|| format!("the server goes on; it said:\n{}", self.said()))?;
+        // Its last words may still be in the pipe.
+        let ended = Instant::now();
+        while self.reader.as_ref().is_some_and(|reader| !reader.is_finished()) && ended.elapsed() < STOP_MAX {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         Ok((code, self.said()))
     }
 
