@@ -58,6 +58,7 @@ pub fn query_api(state: ApiState) -> Api {
         .route("/v1/dead-letters/{id}", get(query::dead_letter))
         .route("/v1/dead-letters/{id}/retry", post(query::retry))
         .route("/v1/dead-letters/{id}/skip", post(query::skip))
+        .route("/v1/projections/rebuild", post(query::begin_rebuilds))
         .route("/v1/projections/{view}/swap", post(query::swap))
         .route("/v1/projections/{view}/rollback", post(query::rollback))
         .route("/v1/projections/{view}/rebuild/pause", post(query::pause_rebuild))

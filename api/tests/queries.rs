@@ -417,10 +417,4 @@ fn what_comes_later_says_so() {
             .get(path)
             .is_problem(501, "not-implemented", "not implemented");
     }
-    for path in ["swap", "rollback"] {
-        let path = format!("/v1/projections/balances/{path}");
-        bank.query
-            .post(&path, "")
-            .is_problem(501, "not-implemented", "not implemented");
-    }
 }

@@ -13,6 +13,7 @@ mod error;
 mod failures;
 mod offline;
 mod pace;
+mod pass;
 mod progress;
 mod projections;
 mod query;
@@ -43,5 +44,5 @@ pub use settings::ProjectionSettings;
 pub use status::{OutboxStatus, ProjectionKind, ProjectionState, ProjectionStatus, RebuildState, RebuildStatus};
 pub use views::{
     Comparison, Difference, DifferenceKind, FieldDifference, RebuildFrom, RebuildOptions, RebuildProgress,
-    RebuildReport, drop_spare_rows, rebuild_offline,
+    RebuildReport, drop_spare_rows, rebuild_offline, rebuild_together_offline,
 };

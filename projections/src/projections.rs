@@ -1,5 +1,6 @@
 //! [`Projections`]: the running views and reactors of a server.
 
+use crate::pass::Pass;
 use crate::progress::locked;
 use crate::query;
 use crate::reactors::{ReactorsDir, RunningReactor};
@@ -97,12 +98,23 @@ impl Projections {
     /// Begins to rebuild a view, beside the one that serves: from the log's beginning, from rows that were rebuilt before,
     /// or from those that served before (a rollback). Returns at once.
     pub fn rebuild_with(&self, name: &str, options: RebuildOptions) -> Result<(), RebuildError> {
-        begin_rebuild(self.rebuildable(name)?, Order::of(options))
+        begin_rebuild(self.rebuildable(name)?, Order::of(options), None)
     }
 
     /// Begins to rebuild a view from the log's beginning, and to swap it in when it is done. Returns at once.
     pub fn rebuild(&self, name: &str) -> Result<(), RebuildError> {
         self.rebuild_with(name, RebuildOptions::default())
+    }
+
+    /// Begins to rebuild several views in one pass over the log, each in its own thread. Returns at once: what became of
+    /// each, in their order.
+    pub fn rebuild_together(&self, names: &[String], options: RebuildOptions) -> Vec<Result<(), RebuildError>> {
+        let pass = Arc::new(Pass::default());
+        // All before the first one reads.
+        let members: Vec<_> = names.iter().map(|_| pass.join()).collect();
+        let begin =
+            |(name, member): (&String, _)| begin_rebuild(self.rebuildable(name)?, Order::of(options), Some(member));
+        names.iter().zip(members).map(begin).collect()
     }
 
     /// Lets a rebuild that is going on rest, also after a restart. It does so within its next step.

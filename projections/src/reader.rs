@@ -1,5 +1,6 @@
 //! Reads the log in batches that end anywhere, without reading a block twice.
 
+use crate::pass::Member;
 use annals_core::{Block, EventLog, LogError, Position, RecordRef};
 use std::collections::VecDeque;
 
@@ -15,6 +16,7 @@ pub(crate) struct LogReader<'a> {
     log: &'a dyn EventLog,
     read_bytes: usize,
     blocks: VecDeque<Block>,
+    member: Option<Member>,
 }
 
 impl<'a> LogReader<'a> {
@@ -23,7 +25,13 @@ impl<'a> LogReader<'a> {
             log,
             read_bytes,
             blocks: VecDeque::new(),
+            member: None,
         }
+    }
+
+    /// Reads together with others, who read about the same.
+    pub(crate) fn in_pass(&mut self, member: Option<Member>) {
+        self.member = member;
     }
 
     /// Hands out the events after `after`, up to `until`, until `visit` has enough or the log ends. Returns the position
@@ -69,7 +77,11 @@ impl<'a> LogReader<'a> {
             self.blocks.pop_front();
         }
         if self.blocks.is_empty() {
-            self.blocks = self.log.read(position, self.read_bytes)?.into();
+            let read = match &self.member {
+                Some(member) => member.read(self.log, position, self.read_bytes),
+                None => self.log.read(position, self.read_bytes),
+            };
+            self.blocks = read?.into();
         }
         Ok(self.blocks.front().cloned())
     }

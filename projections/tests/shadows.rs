@@ -140,9 +140,10 @@ fn rebuilt_rows_wait_through_a_restart_and_are_swapped_in_later() {
         .rebuild_with(SlowTotals::NAME, from(RebuildFrom::Ready))
         .unwrap();
     assert_eq!(ended(&projections).state, RebuildState::Done);
+    let folded_again = FOLDED.load(Ordering::Relaxed) - before;
     assert!(
-        FOLDED.load(Ordering::Relaxed) - before < 10,
-        "only what came since is folded"
+        folded_again < 300,
+        "more than what came since and a sample: {folded_again}"
     );
     let row = projections.view(SlowTotals::NAME).unwrap().row("later").unwrap();
     assert_eq!((row.position, total(&row.row.unwrap()).total), (last, 5));
@@ -237,6 +238,9 @@ fn a_rebuild_that_a_kill_interrupts_goes_on_at_the_next_start() {
     assert_eq!(ended(&projections).state, RebuildState::Done);
     projections.shutdown();
     let view = ViewDefinition::of(SlowTotals);
+    let before = FOLDED.load(Ordering::Relaxed);
+    at_work(&log, &settings).shutdown();
+    let sampled = FOLDED.load(Ordering::Relaxed) - before;
     let mut continued = 0;
     for killed in copies {
         let before = FOLDED.load(Ordering::Relaxed);
@@ -244,7 +248,7 @@ fn a_rebuild_that_a_kill_interrupts_goes_on_at_the_next_start() {
         if projections.rebuild_status(SlowTotals::NAME).is_some() {
             assert_eq!(ended(&projections).state, RebuildState::Done);
             let folded_again = FOLDED.load(Ordering::Relaxed) - before;
-            continued += usize::from(folded_again < 2_990);
+            continued += usize::from(folded_again + 20 < 3_000 + sampled);
         }
         projections.shutdown();
         assert!(dumped(&killed, &view) == folded(&log, &view));
@@ -265,8 +269,8 @@ fn rows_of_the_version_before_serve_a_program_that_goes_back_to_it() {
     at_work(&log, &settings).shutdown();
     let folded_again = FOLDED.load(Ordering::Relaxed) - before;
     assert!(
-        folded_again < 10,
-        "{folded_again} events were folded for one that is new"
+        folded_again < 300,
+        "{folded_again} events were folded for one that is new and a sample"
     );
     let view = ViewDefinition::of(SlowTotals);
     assert!(dumped(&settings, &view) == folded(&log, &view));
@@ -288,4 +292,109 @@ impl View for Second {
     fn fold(&self, key: &Key, row: Option<Count>, event: &Recorded<'_, CountEvent>) -> Option<Count> {
         Census.fold(key, row, event)
     }
+}
+
+#[test]
+fn several_views_are_rebuilt_together_offline_and_in_a_running_server() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let (log, settings) = (filled(900), settings(dir.path()));
+    let views = [
+        ViewDefinition::of(Totals),
+        ViewDefinition::of(Census),
+        ViewDefinition::of(SlowTotals),
+    ];
+    let together: Vec<_> = views.iter().collect();
+    for compare in [false, true] {
+        let options = RebuildOptions {
+            compare,
+            ..RebuildOptions::default()
+        };
+        let told: Vec<AtomicU64> = views.iter().map(|_| AtomicU64::new(0)).collect();
+        let tell = |number: usize, progress: RebuildProgress| {
+            told[number].store(progress.position.get(), Ordering::Relaxed);
+        };
+        let reports = rebuild_together_offline(&log, &catalog(), &together, &settings, options, &tell);
+        for ((report, view), told) in reports.into_iter().zip(&views).zip(told) {
+            let report = report.unwrap();
+            assert_eq!((report.view.as_str(), report.position), (view.name(), log.head()));
+            assert!(report.comparison.is_none_or(|comparison| comparison.is_same()));
+            assert_eq!(told.into_inner(), log.head().get());
+            assert!(dumped(&settings, view) == folded(&log, view));
+        }
+    }
+    let projections = start(&log, views.to_vec(), settings.clone());
+    let names: Vec<String> = views.iter().map(|view| view.name().to_owned()).collect();
+    for begun in projections.rebuild_together(&names, RebuildOptions::default()) {
+        begun.unwrap();
+    }
+    append(&log, "meanwhile", &[counted(1, "red")]);
+    for name in &names {
+        let done = || projections.rebuild_status(name).unwrap().state == RebuildState::Done;
+        until("all are rebuilt", done);
+        reach(&projections, name, log.head());
+    }
+    projections.shutdown();
+    for view in &views {
+        assert!(dumped(&settings, view) == folded(&log, view));
+    }
+}
+
+static CHANGED: AtomicBool = AtomicBool::new(false);
+
+/// `Totals`, whose code can change at any time.
+struct Fickle;
+
+impl View for Fickle {
+    const NAME: &'static str = "fickle";
+    const VERSION: u32 = 1;
+    type Event = CountEvent;
+    type Row = Total;
+
+    fn route(&self, event: &Recorded<'_, CountEvent>) -> Keys {
+        Totals.route(event)
+    }
+
+    fn fold(&self, key: &Key, row: Option<Total>, event: &Recorded<'_, CountEvent>) -> Option<Total> {
+        let mut row = Totals.fold(key, row, event)?;
+        row.entries += u32::from(CHANGED.load(Ordering::Relaxed));
+        Some(row)
+    }
+}
+
+#[test]
+fn code_that_changed_without_a_new_version_refuses_to_serve_until_the_view_is_rebuilt() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let (log, settings) = (filled(2_500), settings(dir.path()));
+    let start = || start(&log, vec![ViewDefinition::of(Fickle)], settings.clone());
+    for _ in 0..2 {
+        let projections = start();
+        append(&log, "k1", &[counted(1, "red")]);
+        reach(&projections, "fickle", log.head());
+        assert_eq!(projections.statuses()[0].state, ProjectionState::Running);
+        projections.shutdown();
+    }
+    CHANGED.store(true, Ordering::Relaxed);
+    let projections = start();
+    let status = projections.statuses().remove(0);
+    let error = status.error.unwrap();
+    assert_eq!(status.state, ProjectionState::Stopped, "{error}");
+    assert!(error.contains("Raise VERSION to 2"), "{error}");
+    assert!(projections.view("fickle").unwrap().row("k1").is_err());
+    projections.rebuild("fickle").unwrap();
+    let done = || projections.rebuild_status("fickle").unwrap().state == RebuildState::Done;
+    until("it is rebuilt", done);
+    reach(&projections, "fickle", log.head());
+    assert!(projections.view("fickle").unwrap().row("k1").is_ok());
+    let back = projections.rebuild_with("fickle", from(RebuildFrom::Previous));
+    until("the way back is refused", || {
+        projections.rebuild_status("fickle").unwrap().state == RebuildState::Failed || back.is_err()
+    });
+    projections.shutdown();
+    let view = ViewDefinition::of(Fickle);
+    assert!(
+        dumped(&settings, &view) == folded(&log, &view),
+        "the rows of the code as it is now"
+    );
 }

@@ -17,6 +17,6 @@ pub(crate) use letters::{dead_letter, dead_letters};
 pub(crate) use list::list;
 pub(crate) use projections::{begin_rebuild, projections, rebuild_status};
 pub(crate) use read::{query_problem, stopped};
-pub(crate) use rebuild::{cancel_rebuild, drop_rows, pause_rebuild, resume_rebuild, rollback, swap};
+pub(crate) use rebuild::{begin_rebuilds, cancel_rebuild, drop_rows, pause_rebuild, resume_rebuild, rollback, swap};
 pub(crate) use row::row;
 pub(crate) use views::views;

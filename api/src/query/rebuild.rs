@@ -12,6 +12,40 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde_json::{Value, json};
 
+/// Begins to rebuild several views in one pass over the log: those of `views`, separated by commas, or all.
+pub(crate) async fn begin_rebuilds(State(shared): State<Shared>, uri: Uri) -> Result<Response, Problem> {
+    let parameters = Parameters::of(&uri, &["views", "compare", "swap"])?;
+    let options = rebuild_options(&parameters)?;
+    let names: Vec<String> = match parameters.get("views") {
+        Some(names) => names.split(',').map(ToOwned::to_owned).collect(),
+        None => {
+            let views = shared
+                .api
+                .projections
+                .as_ref()
+                .map(Projections::views)
+                .unwrap_or_default();
+            views.iter().map(|view| view.definition().name().to_owned()).collect()
+        }
+    };
+    for name in &names {
+        // Before any of them begins.
+        super::read::view(&shared, name)?;
+    }
+    let Some(first) = names.first() else {
+        return Ok(answer(StatusCode::ACCEPTED, &json!({ "rebuilds": [] })));
+    };
+    let begun = projections(&shared, first)?.rebuild_together(&names, options);
+    let told = names.iter().zip(begun).map(|(name, begun)| match begun {
+        Ok(()) => json!({ "view": name, "begun": true }),
+        Err(error) => json!({ "view": name, "begun": false, "error": error.to_string() }),
+    });
+    Ok(answer(
+        StatusCode::ACCEPTED,
+        &json!({ "rebuilds": told.collect::<Vec<_>>() }),
+    ))
+}
+
 /// Puts rebuilt rows in place: begins it, the status tells of its end.
 pub(crate) async fn swap(
     shared: State<Shared>,

@@ -8,9 +8,8 @@
 //!
 //! Letters are MessagePack.
 
-use super::rows::{Checkpoint, RowStore};
+use super::rows::RowStore;
 use super::{Batch, Bytes, KeyRange, Scan, StoreError};
-use crate::definition::Change;
 use annals_core::Position;
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
@@ -53,16 +52,6 @@ pub(crate) enum LetterChange {
 }
 
 impl RowStore {
-    /// Writes changes, letters and the checkpoint, all or none.
-    pub(crate) fn commit_with(
-        &self,
-        changes: &[Change],
-        letters: &[LetterChange],
-        checkpoint: &Checkpoint,
-    ) -> Result<(), StoreError> {
-        self.commit_stored(changes, checkpoint, batch(letters)?)
-    }
-
     /// The letters of parked keys, and that of the event the view stopped at.
     pub(crate) fn letters(&self) -> Result<(Vec<Letter>, Option<Letter>), StoreError> {
         let mut letters = Vec::new();
@@ -92,7 +81,7 @@ impl RowStore {
     }
 }
 
-fn batch(letters: &[LetterChange]) -> Result<Batch, StoreError> {
+pub(super) fn batch(letters: &[LetterChange]) -> Result<Batch, StoreError> {
     let mut batch = Batch::default();
     for change in letters {
         match change {
@@ -149,7 +138,7 @@ fn all(prefix: &[u8]) -> KeyRange {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{STORE_FORMAT, Stores};
+    use super::super::{Checkpoint, STORE_FORMAT, Stores, Written};
     use super::*;
     use crate::ProjectionSettings;
     use annals_core::Epoch;
@@ -194,7 +183,11 @@ mod tests {
             wait("\u{10FFFF}", 5),
             LetterChange::Stopped(Some(letter("z"))),
         ];
-        rows.commit_with(&[], &written, &checkpoint).unwrap();
+        let letters = |letters| Written {
+            letters,
+            ..Written::default()
+        };
+        rows.commit_all(letters(&written), &checkpoint).unwrap();
         let positions = |key, limit| -> Vec<u64> {
             let waiting = rows.waiting(key, limit).unwrap();
             waiting.into_iter().map(Position::get).collect()
@@ -212,7 +205,7 @@ mod tests {
             LetterChange::Waited("a".into(), Position::new(7)),
             LetterChange::Stopped(None),
         ];
-        rows.commit_with(&[], &removed, &checkpoint).unwrap();
+        rows.commit_all(letters(&removed), &checkpoint).unwrap();
         assert_eq!(positions("a", 9), [900]);
         assert_eq!(rows.letters().unwrap(), (vec![letter("ab")], None));
     }

@@ -9,6 +9,7 @@ mod lsm;
 mod past;
 mod pool;
 mod rows;
+mod samples;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ pub(crate) use letters::{Letter, LetterChange};
 pub(crate) use past::{Scanned, Version};
 pub(crate) use pool::Stores;
 pub(crate) use rows::{Checkpoint, OutboxMark, RowReader, RowStore, STORE_FORMAT, StoredRow, count_rows};
+pub(crate) use samples::{Sample, SampleChange, Written};
 
 use std::ops::Bound;
 

@@ -3,9 +3,11 @@
 
 use super::directory::{Activated, Serving, Stage, Unfinished, ViewStore, ViewsDir};
 use super::fold::{Batch, Gate, Limits, Stop, ViewFold};
+use super::samples::{Samples, changed_code};
 use crate::failures::{Letters, Operations, Verb, letter};
+use crate::pass::Member;
 use crate::space::{NoSpace, Space};
-use crate::store::{Checkpoint, Letter, STORE_FORMAT, StoreError, count_rows};
+use crate::store::{Checkpoint, Letter, STORE_FORMAT, StoreError, Written, count_rows};
 use crate::{
     FoldError, ProjectionSettings, RebuildError, RebuildFrom, RebuildOptions, RebuildProgress, ViewDefinition,
 };
@@ -118,9 +120,10 @@ impl<'a> Build<'a> {
             let shadow = self.unfinished(&store, options, Stage::Building, checkpoint.position);
             self.name_shadow(Some(shadow))?;
         }
+        let samples = Samples::load(store.rows(), checkpoint.position).map_err(|error| self.failed(&error))?;
         Ok(Shadow {
             build: self,
-            fold: ViewFold::new(self.log, self.catalog, view, self.settings),
+            fold: ViewFold::new(self.log, self.catalog, view, self.settings, samples),
             store: Some(store),
             served_before,
             left: false,
@@ -174,6 +177,10 @@ impl<'a> Build<'a> {
         let checkpoint = store.rows().checkpoint().map_err(|error| error.to_string())?;
         let checkpoint = checkpoint.ok_or("its store has no checkpoint")?;
         if let Some(reason) = unfit(self.log, view, &checkpoint) {
+            return Err(reason);
+        }
+        let changed = changed_code(self.log, self.catalog, view, store.rows());
+        if let Some(reason) = changed.map_err(|error| error.to_string())? {
             return Err(reason);
         }
         let (backoff, bounds) = (self.settings.backoff(), self.settings.letter_bounds());
@@ -340,9 +347,14 @@ impl Shadow<'_> {
         let mut next = self.checkpoint.clone();
         next.rows = count_rows(next.rows, &batch.changes);
         next.position = batch.position;
+        let written = Written {
+            changes: &batch.changes,
+            letters: &self.letters.take_changes(),
+            samples: &batch.samples,
+        };
         store
             .rows()
-            .commit_with(&batch.changes, &self.letters.take_changes(), &next)
+            .commit_all(written, &next)
             .map_err(|error| self.build.failed(&error))?;
         self.checkpoint = next;
         self.until = self.until.filter(|until| *until > batch.position);
@@ -401,6 +413,11 @@ impl Shadow<'_> {
             events_per_second,
             eta_seconds: (events_per_second > 0.0).then(|| left / events_per_second),
         });
+    }
+
+    /// Reads the log together with others.
+    pub(crate) fn in_pass(&mut self, member: Option<Member>) {
+        self.fold.in_pass(member);
     }
 
     pub(crate) fn rows(&self) -> u64 {

@@ -1,10 +1,12 @@
 //! Folds a batch of events into the rows of a view. Writes nothing. Events of parked keys are not folded but said to
 //! wait; what was skipped is passed by.
 
+use super::samples::Samples;
 use crate::definition::{Change, Failure, RowTable, Wanted};
 use crate::failures::{Letters, Operations, Skips};
+use crate::pass::Member;
 use crate::reader::{LogReader, Take};
-use crate::store::{RowStore, StoreError};
+use crate::store::{RowStore, SampleChange, StoreError};
 use crate::{FoldError, ProjectionSettings, ViewDefinition};
 use annals_core::{Catalog, EventLog, LogError, Position, RecordRef};
 use std::any::Any;
@@ -34,6 +36,7 @@ pub(crate) struct Batch {
     pub(crate) position: Position,
     pub(crate) events: u64,
     pub(crate) changes: Vec<Change>,
+    pub(crate) samples: Vec<SampleChange>,
     /// Events of parked keys, in the order of the log.
     pub(crate) waiting: Vec<(String, Position)>,
     /// Whether it ends with a decision about this view, see [`Operations`].
@@ -44,6 +47,7 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Refolded {
     pub(crate) changes: Vec<Change>,
+    pub(crate) samples: Vec<SampleChange>,
     /// How many of them are folded or passed by.
     pub(crate) done: usize,
     /// Why the next one failed.
@@ -79,6 +83,7 @@ pub(crate) struct ViewFold<'a> {
     catalog: &'a Catalog,
     reader: LogReader<'a>,
     table: Box<dyn RowTable>,
+    samples: Samples,
     row_bytes_max: usize,
     table_bytes_max: usize,
 }
@@ -89,6 +94,7 @@ impl<'a> ViewFold<'a> {
         catalog: &'a Catalog,
         view: &ViewDefinition,
         settings: &ProjectionSettings,
+        samples: Samples,
     ) -> Self {
         Self {
             name: view.name(),
@@ -96,9 +102,15 @@ impl<'a> ViewFold<'a> {
             catalog,
             reader: LogReader::new(log, settings.read_bytes),
             table: view.table(),
+            samples,
             row_bytes_max: settings.row_bytes_max,
             table_bytes_max: settings.table_bytes_max,
         }
+    }
+
+    /// Reads the log together with others.
+    pub(crate) fn in_pass(&mut self, member: Option<Member>) {
+        self.reader.in_pass(member);
     }
 
     /// Folds the events after `after`. `seen` is told the recorded time of the first.
@@ -115,7 +127,7 @@ impl<'a> ViewFold<'a> {
         }
         let folded = self.fold(store, after, limits, gate, seen);
         if folded.is_err() {
-            self.table.clear();
+            self.forget();
         }
         folded
     }
@@ -123,6 +135,7 @@ impl<'a> ViewFold<'a> {
     /// Forgets the rows in memory: another store, or one that did not take the last batch.
     pub(crate) fn forget(&mut self) {
         self.table.clear();
+        self.samples.forget();
     }
 
     /// Folds events that waited for one key: as many of them as can be.
@@ -137,10 +150,18 @@ impl<'a> ViewFold<'a> {
         loop {
             let folded = self.fold_key(store, key, &positions[..done], skips);
             if folded.is_err() {
-                self.table.clear();
+                self.forget();
             }
             match folded {
-                Ok(changes) => return Ok(Refolded { changes, done, failed }),
+                Ok(changes) => {
+                    let samples = self.samples.take_changes();
+                    return Ok(Refolded {
+                        changes,
+                        samples,
+                        done,
+                        failed,
+                    });
+                }
                 Err(Stop::Event { position, error, .. }) => {
                     done = positions
                         .iter()
@@ -175,6 +196,7 @@ impl<'a> ViewFold<'a> {
             let mut only = |one: &str| one == key;
             fold_one(self.table.as_mut(), self.catalog, &record, store, &mut only)
                 .map_err(|failure| stop(self.name, &record, Some(key.to_owned()), failure))?;
+            self.samples.saw(key, *position);
         }
         self.take_changes()
     }
@@ -187,7 +209,7 @@ impl<'a> ViewFold<'a> {
         gate: Gate<'_>,
         seen: &mut dyn FnMut(i64),
     ) -> Result<Batch, Stop> {
-        let (name, catalog, table) = (self.name, self.catalog, &mut self.table);
+        let (name, catalog, table, samples) = (self.name, self.catalog, &mut self.table, &mut self.samples);
         let (mut events, mut decided) = (0, false);
         let (mut waiting, mut failing) = (Vec::new(), String::new());
         let skips = gate.operations.skips();
@@ -209,6 +231,7 @@ impl<'a> ViewFold<'a> {
                     }
                     failing.clear();
                     failing.push_str(key);
+                    samples.saw(key, record.position);
                     true
                 };
                 let folded = fold_one(table.as_mut(), catalog, record, store, &mut wanted);
@@ -222,6 +245,7 @@ impl<'a> ViewFold<'a> {
             position,
             events: events as u64,
             changes: self.take_changes()?,
+            samples: self.samples.take_changes(),
             waiting,
             decided,
         })

@@ -4,10 +4,11 @@
 use super::directory::ViewStore;
 use super::fold::{Batch, Gate, Limits, Stop, ViewFold};
 use super::running::RunningView;
+use super::samples::Samples;
 use crate::failures::{Decided, Letters, Operations, Verb, letter};
 use crate::pace::Pace;
 use crate::progress::locked;
-use crate::store::{Checkpoint, Letter, count_rows};
+use crate::store::{Checkpoint, Letter, Written, count_rows};
 use crate::{FoldError, ProjectionState};
 use annals_core::{FailurePolicy, KEY_LEN_MAX, LogError, Position};
 use std::sync::Arc;
@@ -65,8 +66,16 @@ impl<'a> Follow<'a> {
         let letters = Letters::load(store.rows(), backoff, bounds, operations.skips())
             .map_err(|error| Ended::Damaged(error.to_string()))?;
         letters.put_up(store.board());
+        let samples = Samples::load(store.rows(), checkpoint.position);
+        let samples = samples.map_err(|error| Ended::Damaged(error.to_string()))?;
         Ok(Self {
-            fold: ViewFold::new(&*shared.log, &shared.catalog, &view.definition, &shared.settings),
+            fold: ViewFold::new(
+                &*shared.log,
+                &shared.catalog,
+                &view.definition,
+                &shared.settings,
+                samples,
+            ),
             view,
             store,
             checkpoint,
@@ -202,7 +211,12 @@ impl<'a> Follow<'a> {
         {
             self.letters.stop_at(None);
         }
-        self.commit(&batch.changes, next)?;
+        let written = Written {
+            changes: &batch.changes,
+            samples: &batch.samples,
+            ..Written::default()
+        };
+        self.commit(written, next)?;
         if self
             .failing
             .take_if(|failing| failing.letter.position <= batch.position)
@@ -225,9 +239,15 @@ impl<'a> Follow<'a> {
         Ok(())
     }
 
-    fn commit(&mut self, changes: &[crate::definition::Change], next: Checkpoint) -> Result<(), Ended> {
+    fn commit(&mut self, written: Written<'_>, next: Checkpoint) -> Result<(), Ended> {
         let letters = self.letters.take_changes();
-        if let Err(error) = self.store.rows().commit_with(changes, &letters, &next) {
+        if let Err(error) = self.store.rows().commit_all(
+            Written {
+                letters: &letters,
+                ..written
+            },
+            &next,
+        ) {
             self.fold.forget();
             return Err(Ended::Stopped(format!("its store failed: {error}")));
         }
@@ -282,7 +302,7 @@ impl<'a> Follow<'a> {
     pub(super) fn stop_at(&mut self, letter: Letter) {
         self.letters.stop_at(Some(letter));
         let checkpoint = self.checkpoint.clone();
-        if let Err(Ended::Stopped(error)) = self.commit(&[], checkpoint) {
+        if let Err(Ended::Stopped(error)) = self.commit(Written::default(), checkpoint) {
             tracing::warn!(
                 view = self.view.name(),
                 error,
@@ -319,7 +339,12 @@ impl<'a> Follow<'a> {
         self.letters.folded(key, done, failed, next);
         let mut checkpoint = self.checkpoint.clone();
         checkpoint.rows = count_rows(checkpoint.rows, &refolded.changes);
-        self.commit(&refolded.changes, checkpoint)
+        let written = Written {
+            changes: &refolded.changes,
+            samples: &refolded.samples,
+            ..Written::default()
+        };
+        self.commit(written, checkpoint)
     }
 
     fn read_operations(&mut self) -> Result<(), Ended> {

@@ -8,11 +8,15 @@ mod follow;
 mod online;
 mod rebuild;
 mod running;
+mod samples;
 mod throttle;
 mod worker;
 
 pub use compare::{Comparison, Difference, DifferenceKind, FieldDifference};
-pub use rebuild::{RebuildFrom, RebuildOptions, RebuildProgress, RebuildReport, drop_spare_rows, rebuild_offline};
+pub use rebuild::{
+    RebuildFrom, RebuildOptions, RebuildProgress, RebuildReport, drop_spare_rows, rebuild_offline,
+    rebuild_together_offline,
+};
 
 pub(crate) use build::first_checkpoint;
 pub(crate) use directory::{ViewStore, ViewsDir};

@@ -5,6 +5,7 @@ use super::compare::{Comparison, compare, unreadable};
 use super::directory::{Serving, Stage, Unfinished};
 use super::running::{RunningView, Wanted};
 use super::throttle::Beside;
+use crate::pass::Member;
 use crate::progress::locked;
 use crate::space::NoSpace;
 use crate::store::{Checkpoint, Letter};
@@ -43,8 +44,9 @@ impl Order {
     }
 }
 
-/// Starts a thread that rebuilds the view beside the store that serves.
-pub(crate) fn begin_rebuild(view: &Arc<RunningView>, order: Order) -> Result<(), RebuildError> {
+/// Starts a thread that rebuilds the view beside the store that serves. As a member of a pass it reads the log together
+/// with others.
+pub(crate) fn begin_rebuild(view: &Arc<RunningView>, order: Order, member: Option<Member>) -> Result<(), RebuildError> {
     let name = view.name();
     let mut rebuild = locked(&view.rebuild);
     if rebuild.is_going_on() {
@@ -59,19 +61,19 @@ pub(crate) fn begin_rebuild(view: &Arc<RunningView>, order: Order) -> Result<(),
         }
         _ => {}
     }
-    let worker = Arc::clone(view);
+    let (worker, options, wanted) = (Arc::clone(view), order.options, order.wanted);
     let thread = std::thread::Builder::new()
         .name(format!("rebuild-{name}"))
         .spawn(move || {
             // The outcome stands in the status.
-            let _ = worker.build_and_swap(order, Some(&worker.step));
+            let _ = worker.build_and_swap(&order, member, Some(&worker.step));
         })
         .map_err(|error| RebuildError::Store {
             view: name.to_owned(),
             detail: format!("no thread for it: {error}"),
         })?;
-    rebuild.status = Some(view.rebuild_status(RebuildState::Running, order.options));
-    rebuild.wanted = order.wanted;
+    rebuild.status = Some(view.rebuild_status(RebuildState::Running, options));
+    rebuild.wanted = wanted;
     rebuild.thread = Some(thread);
     Ok(())
 }
@@ -102,7 +104,7 @@ pub(crate) fn continue_rebuild(view: &Arc<RunningView>) {
                 wanted,
                 ..Order::of(options)
             };
-            begin_rebuild(view, order).map_err(|error| error.to_string())
+            begin_rebuild(view, order, None).map_err(|error| error.to_string())
         }
     };
     if let Err(error) = begun {
@@ -171,7 +173,7 @@ pub(crate) fn repair(view: &Arc<RunningView>, detail: &str) -> &'static str {
         repairs: true,
         ..Order::of(RebuildOptions::default())
     };
-    match begin_rebuild(view, order) {
+    match begin_rebuild(view, order, None) {
         Ok(()) | Err(RebuildError::Running(_)) => "it is being rebuilt",
         Err(_) => "it could not be rebuilt",
     }
@@ -201,9 +203,9 @@ impl RunningView {
                 ..RebuildOptions::default()
             })
         };
-        match self.build_and_swap(order(from), None) {
+        match self.build_and_swap(&order(from), None, None) {
             Err(RebuildError::Unusable { .. } | RebuildError::NotReady(_) | RebuildError::NoPrevious(_)) => {
-                self.build_and_swap(order(RebuildFrom::Log), None)
+                self.build_and_swap(&order(RebuildFrom::Log), None, None)
             }
             other => other,
         }
@@ -213,13 +215,14 @@ impl RunningView {
     /// the worker's, and the worker rests while the store takes its place.
     pub(crate) fn build_and_swap(
         &self,
-        order: Order,
+        order: &Order,
+        member: Option<Member>,
         pause: Option<&Mutex<()>>,
     ) -> Result<Option<Checkpoint>, RebuildError> {
         if pause.is_none() {
             locked(&self.rebuild).status = Some(self.rebuild_status(RebuildState::Running, order.options));
         }
-        let result = self.try_build_and_swap(order, pause);
+        let result = self.try_build_and_swap(order, member, pause);
         let (state, error) = match &result {
             Ok(Some(_)) => (RebuildState::Done, None),
             Ok(None) => (RebuildState::Ready, None),
@@ -241,7 +244,12 @@ impl RunningView {
         result
     }
 
-    fn try_build_and_swap(&self, order: Order, pause: Option<&Mutex<()>>) -> Result<Option<Checkpoint>, RebuildError> {
+    fn try_build_and_swap(
+        &self,
+        order: &Order,
+        member: Option<Member>,
+        pause: Option<&Mutex<()>>,
+    ) -> Result<Option<Checkpoint>, RebuildError> {
         let build = Build {
             log: &*self.shared.log,
             catalog: &self.shared.catalog,
@@ -252,6 +260,7 @@ impl RunningView {
         };
         let mut watch = Watch::new(self, order.options);
         let mut shadow = build.begin(order.options)?;
+        shadow.in_pass(member);
         shadow.tell_now(&mut watch);
         let filled = match pause {
             Some(step) => self.fill(&mut shadow, order.options, step, &mut watch),

@@ -3,12 +3,17 @@
 use super::build::{Build, BuildWatch, Shadow};
 use super::compare::{Comparison, compare, unreadable};
 use super::directory::ViewsDir;
+use super::fold::panic_text;
+use crate::pass::{Member, Pass};
 use crate::space::{NoSpace, Space};
 use crate::store::{Letter, Stores};
 use crate::{ProjectionSettings, RebuildError, ViewDefinition};
 use annals_core::{Catalog, EventLog, Position};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// What each of several views may keep in memory at least.
+const TABLE_BYTES_MIN: usize = 2 * 1024 * 1024;
 
 /// What a rebuild begins with, and what it does once the new rows are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,23 +88,84 @@ pub fn rebuild_offline(
     options: RebuildOptions,
     progress: &mut dyn FnMut(RebuildProgress),
 ) -> Result<RebuildReport, RebuildError> {
-    let begun = Instant::now();
-    let failed = |detail: String| RebuildError::Store {
-        view: view.name().to_owned(),
-        detail,
+    let directory = opened(settings, view)?;
+    rebuild_in(&directory, None, log, catalog, view, settings, options, progress)
+}
+
+/// Builds several views anew while no server runs, each in its own thread, in one pass over the log. Blocks. `progress` is
+/// told the number of the view. The reports come in the order of the views.
+pub fn rebuild_together_offline<'a>(
+    log: &dyn EventLog,
+    catalog: &Catalog,
+    views: &[&'a ViewDefinition],
+    settings: &ProjectionSettings,
+    options: RebuildOptions,
+    progress: &(dyn Fn(usize, RebuildProgress) + Sync),
+) -> Vec<Result<RebuildReport, RebuildError>> {
+    let Some(first) = views.first() else {
+        return Vec::new();
     };
-    let directory = ViewsDir::open(&settings.views_dir, Arc::new(Stores::new(settings)))
-        .map_err(|error| failed(error.to_string()))?;
+    let directory = match opened(settings, first) {
+        Ok(directory) => directory,
+        Err(error) => return vec![Err(error)],
+    };
+    let mut settings = settings.clone();
+    // What one may keep in memory is for all of them together.
+    settings.table_bytes_max = (settings.table_bytes_max / views.len()).max(TABLE_BYTES_MIN);
+    let (pass, directory, settings) = (Arc::new(Pass::default()), &directory, &settings);
+    let members: Vec<Member> = views.iter().map(|_| pass.join()).collect();
+    std::thread::scope(|scope| {
+        let rebuild = |(number, (view, member)): (usize, (&'a ViewDefinition, Member))| {
+            let thread = scope.spawn(move || {
+                let told = &mut |at| progress(number, at);
+                rebuild_in(directory, Some(member), log, catalog, view, settings, options, told)
+            });
+            (view, thread)
+        };
+        let threads: Vec<_> = views.iter().copied().zip(members).enumerate().map(rebuild).collect();
+        let ended = threads.into_iter().map(|(view, thread)| match thread.join() {
+            Ok(report) => report,
+            Err(panic) => Err(RebuildError::Store {
+                view: view.name().to_owned(),
+                detail: panic_text(panic.as_ref()),
+            }),
+        });
+        ended.collect()
+    })
+}
+
+fn opened(settings: &ProjectionSettings, view: &ViewDefinition) -> Result<ViewsDir, RebuildError> {
+    let stores = Arc::new(Stores::new(settings));
+    let directory = ViewsDir::open(&settings.views_dir, stores).map_err(|error| RebuildError::Store {
+        view: view.name().to_owned(),
+        detail: error.to_string(),
+    })?;
     directory.remove_leftovers();
+    Ok(directory)
+}
+
+#[expect(clippy::too_many_arguments, reason = "what a rebuild needs, handed on")]
+fn rebuild_in(
+    directory: &ViewsDir,
+    member: Option<Member>,
+    log: &dyn EventLog,
+    catalog: &Catalog,
+    view: &ViewDefinition,
+    settings: &ProjectionSettings,
+    options: RebuildOptions,
+    progress: &mut dyn FnMut(RebuildProgress),
+) -> Result<RebuildReport, RebuildError> {
+    let begun = Instant::now();
     let build = Build {
         log,
         catalog,
         view,
         settings,
-        directory: &directory,
+        directory,
         space: &Space::new(&settings.views_dir, settings.reserve_bytes),
     };
     let mut shadow = build.begin(options)?;
+    shadow.in_pass(member);
     let comparison = match fill(&build, &mut shadow, options.compare, &mut Told(progress)) {
         Ok(comparison) => comparison,
         Err(error) => {

@@ -4,6 +4,7 @@ use super::directory::ViewStore;
 use super::fold::panic_text;
 use super::follow::{Ended, Follow, WAIT};
 use super::running::RunningView;
+use super::samples::changed_code;
 use crate::failures::{Decided, Operations, Verb};
 use crate::pace::Pace;
 use crate::progress::locked;
@@ -157,6 +158,12 @@ impl<'a> Worker<'a> {
         }
         if let Some(refused) = self.ahead_of_another_node(&checkpoint) {
             return Found::Refused(refused);
+        }
+        let (log, catalog) = (&*view.shared.log, &view.shared.catalog);
+        match changed_code(log, catalog, &view.definition, store.rows()) {
+            Ok(None) => {}
+            Ok(Some(changed)) => return Found::Refused(changed),
+            Err(error) => return Found::Nothing(Some(format!("its store cannot be read: {error}"))),
         }
         drop(view.serve(store));
         view.progress.advance(checkpoint.position, 0);

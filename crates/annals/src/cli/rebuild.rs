@@ -10,12 +10,14 @@ use crate::node::projection_settings;
 use crate::source::{DataArg, Instead, Source};
 use annals_core::{Catalog, EventLog};
 use annals_projections::{
-    ProjectionSettings, RebuildFrom, RebuildOptions, RebuildReport, ViewDefinition, drop_spare_rows, rebuild_offline,
+    ProjectionSettings, RebuildFrom, RebuildOptions, RebuildProgress, RebuildReport, ViewDefinition, drop_spare_rows,
+    rebuild_together_offline,
 };
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const COLUMNS: [&str; 10] = [
@@ -157,7 +159,7 @@ impl Args {
                 compare: self.compare,
             },
         };
-        views.into_iter().map(|view| Ok(row(&work.rebuild(view)?))).collect()
+        Ok(work.rebuild(&views)?.iter().map(row).collect())
     }
 
     fn remote(&self, backend: &Backend, server: &Server) -> Result<Vec<Value>> {
@@ -165,7 +167,20 @@ impl Args {
             Some(name) => vec![name.clone()],
             None => backend.views().iter().map(|view| view.name().to_owned()).collect(),
         };
-        names.iter().map(|name| remote(server, name, &self.asked())).collect()
+        let asked = self.asked();
+        // Several are rebuilt in one pass; what is done with rebuilt rows is done one after the other.
+        if let Some(how) = asked.strip_prefix("rebuild?").filter(|_| names.len() > 1) {
+            let answer = server.post(&format!("/v1/projections/rebuild?views={}&{how}", names.join(",")))?;
+            for begun in answer["rebuilds"].as_array().into_iter().flatten() {
+                ensure!(
+                    begun["begun"] == true,
+                    "{}",
+                    begun["error"].as_str().unwrap_or("no reason given")
+                );
+            }
+            return names.iter().map(|name| wait_for(server, name)).collect();
+        }
+        names.iter().map(|name| remote(server, name, &asked)).collect()
     }
 
     /// What a server is asked to do, after `/v1/projections/NAME/`.
@@ -191,21 +206,23 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn rebuild(&self, view: &ViewDefinition) -> Result<RebuildReport> {
-        let bar = progress::bar(self.log.head().get(), "events");
-        bar.set_message(view.name());
-        let report = rebuild_offline(
-            self.log,
-            self.catalog,
-            view,
-            &self.settings,
-            self.options,
-            &mut |progress| {
-                bar.set_position(progress.position.get());
-            },
-        )?;
+    /// All of them in one pass over the log.
+    fn rebuild(&self, views: &[&ViewDefinition]) -> Result<Vec<RebuildReport>> {
+        let head = self.log.head().get();
+        let bar = progress::bar(head.saturating_mul(views.len() as u64), "events");
+        if let [view] = views {
+            bar.set_message(view.name());
+        }
+        let read: Vec<AtomicU64> = views.iter().map(|_| AtomicU64::new(0)).collect();
+        let told = |number: usize, progress: RebuildProgress| {
+            if let Some(read) = read.get(number) {
+                read.store(progress.position.get(), Ordering::Relaxed);
+            }
+            bar.set_position(read.iter().map(|read| read.load(Ordering::Relaxed)).sum());
+        };
+        let reports = rebuild_together_offline(self.log, self.catalog, views, &self.settings, self.options, &told);
         bar.finish_and_clear();
-        Ok(report)
+        reports.into_iter().map(|report| Ok(report?)).collect()
     }
 }
 
@@ -242,7 +259,6 @@ fn remote(server: &Server, name: &str, asked: &str) -> Result<Value> {
         annals_core::check_category(name).is_ok(),
         "{name:?} is no name of a view"
     );
-    let path = format!("/v1/projections/{name}/rebuild");
     let answer = server.post(&format!("/v1/projections/{name}/{asked}"))?;
     if let Some(verb) = asked.strip_prefix("rebuild/") {
         return Ok(match verb {
@@ -250,6 +266,12 @@ fn remote(server: &Server, name: &str, asked: &str) -> Result<Value> {
             _ => json!({ "view": name, "version": answer["version"], "position": answer["position"] }),
         });
     }
+    wait_for(server, name)
+}
+
+/// Waits until a rebuild is over.
+fn wait_for(server: &Server, name: &str) -> Result<Value> {
+    let path = format!("/v1/projections/{name}/rebuild");
     let bar = progress::bar(0, "events");
     bar.set_message(name.to_owned());
     loop {
