@@ -128,7 +128,10 @@ fn killed_at_any_moment_nothing_is_lost_and_nothing_done_twice() {
         pending == 0 && statuses.iter().all(|status| status.position == log.head())
     });
     let census = projections.rebuild_status("census");
-    assert!(census.is_none(), "a kill leaves a store that can be gone on with: {census:?}");
+    assert!(
+        census.is_none(),
+        "a kill leaves a store that can be gone on with: {census:?}"
+    );
     // The one rebuild that a kill interrupted goes on.
     let rebuilt = || projections.rebuild_status("totals").map(|status| status.state);
     until("the rebuild is over", || rebuilt() != Some(RebuildState::Running));

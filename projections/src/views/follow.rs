@@ -252,7 +252,7 @@ impl<'a> Follow<'a> {
             return Err(Ended::Stopped(format!("its store failed: {error}")));
         }
         self.checkpoint = next;
-        self.view.changes.rows(changes);
+        self.view.changes.rows(written.changes);
         if !letters.is_empty() {
             self.letters.put_up(self.store.board());
         }
