@@ -49,13 +49,7 @@ pub(crate) fn open(
             ),
         ));
     }
-    if journal.state().fired.is_none() {
-        // An outbox from before there were timers: what would have been due until then is let be.
-        let fired = Fired::before(log, journal.state().position.next()).map_err(|error| error.to_string())?;
-        journal
-            .fired(fired, Vec::new())
-            .map_err(|error| format!("the outbox of reactor {name} cannot be written: {error}"))?;
-    }
+    know_timers(log, &mut journal, name)?;
     let found = journal.state();
     let (store, checkpoint) = open_state(&directory.state(name), log, stores, reactor)?;
     match checkpoint {
@@ -90,6 +84,17 @@ pub(crate) fn open(
             })
         }
     }
+}
+
+/// An outbox from before there were timers: what would have been due until then is let be.
+fn know_timers(log: &dyn EventLog, journal: &mut Journal, name: &str) -> Result<(), String> {
+    if journal.state().fired.is_some() {
+        return Ok(());
+    }
+    let fired = Fired::before(log, journal.state().position.next()).map_err(|error| error.to_string())?;
+    journal
+        .fired(fired, Vec::new())
+        .map_err(|error| format!("the outbox of reactor {name} cannot be written: {error}"))
 }
 
 fn open_journal(
