@@ -101,16 +101,19 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// Damages every block in the log's files that holds a position.
+/// Damages every block in the log's files that holds a position; what stands inside of another block is left as it is.
 fn lose(dir: &Path, position: u64) {
     let mut hit = 0;
     for (path, mut bytes) in tree(&dir.join("log")) {
-        for at in 0..bytes.len() {
+        let mut at = 0;
+        while at < bytes.len() {
             let Ok((_, block, used)) = decode_frame(&bytes[at..]) else {
+                at += 1;
                 continue;
             };
+            at += used;
             if (block.first().get()..=block.last().get()).contains(&position) {
-                bytes[at + used - 1] ^= 1;
+                bytes[at - 1] ^= 1;
                 hit += 1;
             }
         }
