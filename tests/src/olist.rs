@@ -6,6 +6,7 @@
 //! Amounts are minor units of [`CURRENCY`]. Totals and revenue include freight.
 
 mod fold;
+pub mod past;
 mod tables;
 #[cfg(test)]
 mod tests;

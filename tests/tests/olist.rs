@@ -7,7 +7,7 @@ use std::path::Path;
 use annals_tests::cli::{Run, annals, convert_olist};
 use annals_tests::events::{self, Event};
 use annals_tests::http::Client;
-use annals_tests::olist::{Olist, Tally, World};
+use annals_tests::olist::{Olist, Tally, World, past};
 use annals_tests::rows;
 use annals_tests::server::Server;
 use anyhow::{Context, Result, ensure};
@@ -79,6 +79,7 @@ fn the_record_loaded_offline_is_told_exactly_at_any_time() -> Result<()> {
     ensure!(head == COMMANDS + REFUNDED.count, "{head} events");
     let events = whole_record(&server, &truth)?;
     let built = rows::dump(&server.query)?;
+    its_past_is_told_by_position(&server, &events)?;
     server.stop()?;
 
     replays_at_any_time(&truth, &events, &data)?;
@@ -90,6 +91,28 @@ fn the_record_loaded_offline_is_told_exactly_at_any_time() -> Result<()> {
     ensure!(server.settle()? == head, "a rebuild appended events");
     rows::same("rows of a rebuild", &built, &rows::dump(&server.query)?)?;
     server.stop()
+}
+
+/// Rows and status lists as of 200 positions, and 50 rows with the event that set each field.
+fn its_past_is_told_by_position(server: &Server, events: &[Event]) -> Result<()> {
+    let mut seed = 20_171_002_u64;
+    let mut dice = |sides: usize| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % sides
+    };
+    past::view_is_as_folded(&server.query, events, &mut dice, 200)?;
+    let url = server.command.url();
+    let printed = annals(["replay", "view", "orders", "--blame", "--format", "json", "--url", url])?.exits(0)?;
+    let blamed = past::blamed_by_replay(&printed.lines()?)?;
+    let ids: Vec<&String> = blamed.keys().collect();
+    for _ in 0..50 {
+        let id = ids[dice(ids.len())];
+        let by_hand = past::blamed_by_hand(&server.query, events, id)?;
+        ensure!(blamed[id] == by_hand, "{id}: {:?}, not {by_hand:?}", blamed[id]);
+    }
+    Ok(())
 }
 
 fn text(path: &Path) -> Result<&str> {
