@@ -1,12 +1,13 @@
 //! Who set each field, and what differs between two moments: of rows and of states alike.
 
 use crate::cli::moment::Moment;
-use annals_core::{EventLog, LogError, Position};
+use annals_core::{EventLog, Position, RecordRef};
 use annals_projections::{EventNote, differences, leaves};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::str::FromStr;
 
 /// Columns of `--blame`, behind those that say whose fields they are.
@@ -14,62 +15,53 @@ pub(super) const BLAME_COLUMNS: [&str; 7] = ["field", "value", "position", "reco
 /// Columns of `--diff`.
 pub(super) const DIFF_COLUMNS: [&str; 3] = ["field", "before", "after"];
 
-/// Fields with their values and the position that last set each.
+/// Fields with their values and the event that last set each.
 #[derive(Debug, Default)]
-pub(super) struct Blame(BTreeMap<String, (Value, Position)>);
+pub(super) struct Blame(BTreeMap<String, (Value, Rc<Cause>)>);
+
+/// An event, shared by all fields that it set.
+#[derive(Debug)]
+pub(super) struct Cause {
+    position: Position,
+    note: EventNote,
+}
+
+impl Cause {
+    pub(super) fn of(record: &RecordRef<'_>) -> Rc<Self> {
+        Rc::new(Self {
+            position: record.position,
+            note: EventNote::of(record),
+        })
+    }
+}
 
 impl Blame {
-    /// The event at `position` made this of it; `None` deletes it.
-    pub(super) fn version(&mut self, value: Option<&Value>, position: Position) {
+    /// The event made this of it; `None` deletes it.
+    pub(super) fn version(&mut self, value: Option<&Value>, cause: &Rc<Cause>) {
         let before = std::mem::take(&mut self.0);
         for (field, value) in value.map(leaves).unwrap_or_default() {
             let since = match before.get(&field) {
-                Some((same, since)) if same == value => *since,
-                _ => position,
+                Some((same, since)) if same == value => Rc::clone(since),
+                _ => Rc::clone(cause),
             };
             self.0.insert(field, (value.clone(), since));
         }
     }
 
     /// A line for each field.
-    pub(super) fn lines(&self, notes: &mut Notes<'_>) -> Result<Vec<Value>> {
-        let line = |(field, (value, position)): (&String, &(Value, Position))| {
-            let note = notes.of(*position)?;
-            Ok(json!({
+    pub(super) fn lines(&self) -> Vec<Value> {
+        let line = |(field, (value, cause)): (&String, &(Value, Rc<Cause>))| {
+            json!({
                 "field": field,
                 "value": value,
-                "position": position.to_string(),
-                "recordedtime": note.recorded_at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
-                "type": note.event_type,
-                "actor": note.actor,
-                "event": note.id,
-            }))
+                "position": cause.position.to_string(),
+                "recordedtime": cause.note.recorded_at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+                "type": cause.note.event_type,
+                "actor": cause.note.actor,
+                "event": cause.note.id,
+            })
         };
         self.0.iter().map(line).collect()
-    }
-}
-
-/// What is told of events, each read once.
-pub(super) struct Notes<'a> {
-    log: &'a dyn EventLog,
-    known: BTreeMap<Position, EventNote>,
-}
-
-impl<'a> Notes<'a> {
-    pub(super) fn new(log: &'a dyn EventLog) -> Self {
-        let known = BTreeMap::new();
-        Self { log, known }
-    }
-
-    fn of(&mut self, position: Position) -> Result<EventNote> {
-        if let Some(note) = self.known.get(&position) {
-            return Ok(note.clone());
-        }
-        let record = self.log.read_one(position)?;
-        let record = record.with_context(|| format!("the event at {position} is not there any more"))?;
-        let note = EventNote::of(&record.view().map_err(LogError::from)?);
-        self.known.insert(position, note.clone());
-        Ok(note)
     }
 }
 
@@ -120,22 +112,32 @@ mod tests {
     #[test]
     fn a_field_is_blamed_on_the_event_that_last_changed_it() {
         let mut blame = Blame::default();
-        let at = Position::new;
-        blame.version(Some(&json!({"a": 1, "b": {"c": 1}})), at(3));
-        blame.version(Some(&json!({"a": 2, "b": {"c": 1}})), at(5));
-        blame.version(Some(&json!({"a": 1, "b": {"c": 1, "d": 4}})), at(7));
+        let at = |position| {
+            let note = EventNote {
+                id: "e".into(),
+                event_type: "T".into(),
+                stream: "s/1".into(),
+                recorded_at: chrono::DateTime::UNIX_EPOCH,
+                actor: None,
+            };
+            let position = Position::new(position);
+            Rc::new(Cause { position, note })
+        };
+        blame.version(Some(&json!({"a": 1, "b": {"c": 1}})), &at(3));
+        blame.version(Some(&json!({"a": 2, "b": {"c": 1}})), &at(5));
+        blame.version(Some(&json!({"a": 1, "b": {"c": 1, "d": 4}})), &at(7));
         let found: Vec<_> = blame
             .0
             .iter()
-            .map(|(field, (_, at))| (field.as_str(), at.get()))
+            .map(|(field, (_, cause))| (field.as_str(), cause.position.get()))
             .collect();
         assert_eq!(found, [("a", 7), ("b.c", 3), ("b.d", 7)]);
-        blame.version(None, at(8));
-        blame.version(Some(&json!({"a": 1})), at(9));
+        blame.version(None, &at(8));
+        blame.version(Some(&json!({"a": 1})), &at(9));
         let found: Vec<_> = blame
             .0
             .iter()
-            .map(|(field, (_, at))| (field.as_str(), at.get()))
+            .map(|(field, (_, cause))| (field.as_str(), cause.position.get()))
             .collect();
         assert_eq!(found, [("a", 9)], "what was deleted in between is new");
     }

@@ -1,6 +1,6 @@
 //! `annals replay stream`: an aggregate's state after each event, or at one moment.
 
-use super::blame::{BLAME_COLUMNS, Between, Blame, DIFF_COLUMNS, Notes, diff_lines};
+use super::blame::{BLAME_COLUMNS, Between, Blame, Cause, DIFF_COLUMNS, diff_lines};
 use crate::backend::Backend;
 use crate::cli::moment::{self, Moment};
 use crate::cli::note;
@@ -103,11 +103,11 @@ impl Args {
     fn blame(&self, log: &dyn EventLog, aggregate: &AggregateDefinition, last: Option<Position>) -> Outcome {
         let mut blame = Blame::default();
         self.states(log, aggregate, last, &mut |record, state| {
-            blame.version(Some(&state), record.position);
+            blame.version(Some(&state), &Cause::of(record));
             Ok(())
         })?;
         let mut listing = Listing::stdout(self.format.resolve(), &BLAME_COLUMNS).one_line_a_row(1);
-        for line in blame.lines(&mut Notes::new(log))? {
+        for line in blame.lines() {
             listing.row(&line)?;
         }
         listing.finish()?;

@@ -1,6 +1,6 @@
 //! `annals replay view`: rows of a view as they were, folded from the log alone.
 
-use super::blame::{BLAME_COLUMNS, Between, Blame, DIFF_COLUMNS, Notes, diff_lines};
+use super::blame::{BLAME_COLUMNS, Between, Blame, Cause, DIFF_COLUMNS, diff_lines};
 use crate::backend::Backend;
 use crate::cli::moment::{self, Moment};
 use crate::cli::output::{FormatArg, Listing, columns_of};
@@ -123,7 +123,7 @@ impl Args {
                 Ok(row) => blames
                     .entry(key.to_owned())
                     .or_default()
-                    .version(row.as_ref(), record.position),
+                    .version(row.as_ref(), &Cause::of(record)),
                 Err(error) => unshown = Some(error),
             }
             Ok(())
@@ -135,10 +135,9 @@ impl Args {
         bar.finish_and_clear();
         unshown.map_or(Ok(()), Err)?;
         let columns: Vec<&str> = std::iter::once("key").chain(BLAME_COLUMNS).collect();
-        let mut notes = Notes::new(log);
         let mut listing = Listing::stdout(self.format.resolve(), &columns).one_line_a_row(2);
         for (key, blame) in &blames {
-            for mut line in blame.lines(&mut notes)? {
+            for mut line in blame.lines() {
                 line["key"] = json!(key);
                 listing.row(&line)?;
             }
