@@ -211,6 +211,12 @@ fn a_stopped_view_goes_on_when_it_is_told_to() {
     bank.deposit("a", 666);
     let last = bank.deposit("a", 7);
     let letter = bank.dead(1).remove(0);
+    // The letter is there a moment before the view says that it has stopped.
+    let begun = Instant::now();
+    while bank.state().0 != "stopped" {
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(2));
+    }
     assert_eq!(
         (&letter["state"], bank.state()),
         (&json!("stopped"), ("stopped".to_owned(), 1))
