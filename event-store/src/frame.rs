@@ -2,7 +2,7 @@
 //!
 //! `docs/format.md` defines the header byte by byte. The checksum covers the header and the stored bytes.
 //!
-//! No frame looks like the beginning of one anywhere behind its own: payloads are strangers' bytes, and may hold a copy of a
+//! Nothing behind a frame's header looks like the beginning of one: payloads are strangers' bytes, and may hold a copy of a
 //! frame, or a made-up one. A frame that would is masked, so that what is found in a raw file was written as a frame.
 
 use annals_core::{Block, Epoch, Position};
@@ -26,6 +26,8 @@ pub(crate) const RAW_LEN_MAX: usize = 48 * 1024 * 1024;
 const MASK_AT: usize = 56;
 /// Where the checksum stands in the header.
 const CRC_AT: usize = 60;
+/// Even in a frame of 48 MiB one mask in eighty is spoilt by chance, so that not even the third is ever needed.
+const MASKS_TRIED_MAX: usize = 64;
 
 /// What a frame says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,17 +114,21 @@ pub(crate) fn seal_raw(mut frame: Vec<u8>, meta: &FrameMeta) -> (Bytes, Bytes) {
     (frame.into(), raw)
 }
 
-/// Whether what looks like the beginning of a frame stands anywhere behind the frame's own.
+/// Whether what looks like the beginning of a frame stands in what strangers may have written, or in the mask before it. What
+/// the header says before that is the log's own, and may be any number: the position 21,122,625 has the magic's bytes.
 fn needs_mask(frame: &[u8]) -> bool {
     static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&MAGIC));
-    FINDER.find(&frame[1..]).is_some()
+    FINDER.find(&frame[MASK_AT..]).is_some()
 }
 
 /// Masks what is stored until nothing in the frame looks like the beginning of another. Each place spoils one of 2^32 masks,
 /// and nobody can know beforehand which one is taken: the checksum is that of bytes with times and ids in them.
 fn mask_if_needed(frame: &mut [u8]) {
     let (mut mask, mut seed) = (0, crc_in(frame));
-    while needs_mask(frame) {
+    for _ in 0..MASKS_TRIED_MAX {
+        if !needs_mask(frame) {
+            return;
+        }
         apply_mask(&mut frame[FRAME_HEADER_LEN..], mask);
         seed = crc32c::crc32c(&seed.to_le_bytes()).max(1);
         mask = seed;
@@ -342,6 +348,20 @@ mod tests {
                 let mask: [u8; 4] = *masked[MASK_AT..].first_chunk().unwrap();
                 let turned = mask.iter().cycle().skip(record.len() % 4);
                 record.extend(MAGIC.iter().zip(turned).map(|(byte, mask)| byte ^ mask));
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_may_hold_the_bytes_of_the_magic() {
+        let (_, meta) = frame();
+        let first = Position::new(u64::from(u32::from_le_bytes(MAGIC)));
+        assert_eq!(first.get(), 21_122_625);
+        let epoch = Epoch::from_bytes(*b"ANB\x01ANB\x01ANB\x01ANB\x01");
+        for meta in [FrameMeta { first, ..meta }, FrameMeta { epoch, ..meta }] {
+            for raw in [&b"a payload"[..], &[b"a payload ", &MAGIC[..]].concat()] {
+                let sealed = seal(raw, &meta);
+                assert_eq!(decode_bytes(&sealed).unwrap(), (meta, raw.to_vec(), sealed.len()));
             }
         }
     }

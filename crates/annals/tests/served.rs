@@ -59,7 +59,10 @@ fn a_server_takes_commands_serves_views_and_stops_in_order() {
         ("load -", format!("use --url {command_url}, or")),
         ("projections", format!("use its query API, --url {query_url}, or")),
         ("rebuild --all", format!("use its query API, --url {query_url}, or")),
-        ("rebuild --all --compare", "stop it first".to_owned()),
+        (
+            "rebuild --all --compare",
+            format!("use its query API, --url {query_url}, or"),
+        ),
         ("projections resume fulfilment --from 1", "stop it first".to_owned()),
         (
             "serve --command-addr 127.0.0.1:0 --query-addr 127.0.0.1:0",
