@@ -6,6 +6,7 @@
 #[cfg(test)]
 extern crate self as annals_projections;
 
+mod alter;
 mod changes;
 mod definition;
 mod differences;
@@ -26,6 +27,7 @@ mod status;
 mod store;
 mod views;
 
+pub use alter::alter_row;
 pub use changes::{Seen, ViewWatch};
 pub use definition::{ReactorDefinition, ViewDefinition};
 pub use differences::{FieldChange, differences, leaves};

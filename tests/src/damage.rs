@@ -5,9 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// Length of the checksum at the beginning of every value of a view.
-const CRC_LEN: usize = 4;
-
 /// The blocks of the first volume of the log.
 const VOLUME: &str = "log/00000000000000000001";
 
@@ -68,41 +65,47 @@ pub fn blocks(data: &Path) -> Result<Vec<u64>> {
     Ok(positions)
 }
 
-/// Replaces a text by another of the same length in the first row of a view whose key contains `key`. With `sealed`,
-/// the row's checksum is made to fit again. Returns whether the row held the text.
+/// Replaces a text by another of the same length in the first row of a view whose key contains `key`; all checksums
+/// hold. Returns whether a row held the text.
 ///
 /// # Errors
 ///
 /// When there is no store of such a view, or it cannot be written.
-pub fn alter_row(data: &Path, view: &str, key: &str, [from, to]: [&str; 2], sealed: bool) -> Result<bool> {
+pub fn alter_row(data: &Path, view: &str, key: &str, [from, to]: [&str; 2]) -> Result<bool> {
     ensure!(
         from.len() == to.len(),
         "a value of another length would need more than this tool does"
     );
-    let db = open(&view_store(data, view)?, 2 << 20)?;
-    for entry in db.scan_prefix(b"r") {
-        let (found, value) = entry?;
-        let at = value.windows(from.len()).position(|window| window == from.as_bytes());
-        if let (true, Some(at)) = (contains(&found, key), at) {
-            let mut value = value.to_vec();
-            value[at..at + to.len()].copy_from_slice(to.as_bytes());
-            if sealed {
-                let crc = crc32c::crc32c_append(crc32c::crc32c(&found), &value[CRC_LEN..]);
-                value[..CRC_LEN].copy_from_slice(&crc.to_be_bytes());
-            }
-            db.insert(found, value)?;
-            db.flush()?;
-            return Ok(true);
+    let altered = annals_projections::alter_row(&data.join("views"), view, &mut |found, row| {
+        let at = row.windows(from.len()).position(|window| window == from.as_bytes())?;
+        let mut row = row.to_vec();
+        row[at..at + to.len()].copy_from_slice(to.as_bytes());
+        found.contains(key).then_some(row)
+    });
+    Ok(altered?)
+}
+
+/// Turns one bit at each of so many places of each table of a view, far from each other. Returns how many tables there are.
+///
+/// # Errors
+///
+/// When there is no store of such a view, or it cannot be written.
+pub fn damage_view(data: &Path, view: &str, places: usize) -> Result<usize> {
+    let mut damaged = 0;
+    for table in std::fs::read_dir(view_store(data, view)?.join("tables"))? {
+        let table = table?.path();
+        let mut bytes = std::fs::read(&table)?;
+        for place in 1..=places {
+            let at = bytes.len() * place / (places + 1);
+            bytes[at] ^= 0x10;
         }
+        std::fs::write(&table, bytes)?;
+        damaged += 1;
     }
-    Ok(false)
+    Ok(damaged)
 }
 
-fn contains(bytes: &[u8], text: &str) -> bool {
-    bytes.windows(text.len()).any(|window| window == text.as_bytes())
-}
-
-/// The database that serves a view, as the manifest of the views names it.
+/// The store that serves a view, as the manifest of the views names it.
 fn view_store(data: &Path, view: &str) -> Result<PathBuf> {
     let file = data.join("views/manifest.json");
     let manifest = std::fs::read(&file).with_context(|| file.display().to_string())?;

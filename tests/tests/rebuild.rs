@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use annals_tests::cli::annals;
-use annals_tests::damage::alter_row;
+use annals_tests::damage::{alter_row, damage_view};
 use annals_tests::fixture::{demo, verb};
 use annals_tests::rows::{self, VIEWS};
 use annals_tests::server::Server;
@@ -61,7 +61,7 @@ fn an_altered_row_is_reported_and_built_anew() -> Result<()> {
     same.exits(0).context("nothing was altered yet")?;
 
     ensure!(
-        alter_row(&data, "orders", "ord-", ["delivered", "cancelled"], true)?,
+        alter_row(&data, "orders", "ord-", ["delivered", "cancelled"])?,
         "no order was delivered"
     );
     let report = compared(&data, "orders")?;
@@ -76,15 +76,9 @@ fn an_altered_row_is_reported_and_built_anew() -> Result<()> {
     verb(&data, &["rebuild", "--all"])?.exits(0)?;
     rows::same("after an alteration", &first, &served(&data, Some(head))?.1)?;
 
-    ensure!(
-        alter_row(&data, "payments", "ord-", ["captured", "refunded"], false)?,
-        "nothing was captured"
-    );
+    ensure!(damage_view(&data, "payments", 16)? > 0, "there are no tables");
     let report = compared(&data, "payments")?;
-    ensure!(
-        report["differing"] == 1 && report["first"].to_string().contains("ord-"),
-        "{report}"
-    );
+    ensure!(report["unreadable"].is_string(), "{report}");
     verb(&data, &["rebuild", "--all"])?.exits(0)?;
     rows::same("after damage", &first, &served(&data, Some(head))?.1)
 }
@@ -101,10 +95,7 @@ fn a_damaged_row_is_never_served_as_if_it_were_true() -> Result<()> {
     let data = directory.path().join("data");
     demo(&data, 100)?;
     let (_, first) = served(&data, None)?;
-    ensure!(
-        alter_row(&data, "orders", "ord-", ["delivered", "cancelled"], false)?,
-        "no order was delivered"
-    );
+    ensure!(damage_view(&data, "orders", 1)? > 0, "there are no tables");
     let server = Server::start(&data)?;
     let rows: Vec<_> = first.iter().filter(|(key, _)| key.starts_with("orders/")).collect();
     ensure!(rows.len() > 50, "{} orders", rows.len());
