@@ -3,22 +3,38 @@
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
-use crate::{ListQuery, QueryError, ViewDefinition, dump_rows};
+use crate::store::Stores;
+use crate::views::ViewsDir;
+use crate::{ListQuery, ProjectionSettings, QueryError, ViewDefinition, dump_rows};
 use annals_core::EventLog;
 use annals_event_store::MemoryLog;
 use common::*;
-use std::path::Path;
+use std::sync::Arc;
 
-/// In the second block of each table: the first one holds the checkpoint, too, and is read at the start.
-fn flip_a_byte_of_the_rows(tables: &Path) {
+/// Turns a bit of the block that holds a row, wherever that is, so that the store opens and the row does not.
+fn damage_the_row(settings: &ProjectionSettings, view: &str, key: &str) {
+    let directory = ViewsDir::open(&settings.views_dir, Arc::new(Stores::new(settings))).unwrap();
+    let serving = directory.serving(view).unwrap();
+    let tables = settings.views_dir.join(&serving.directory).join("tables");
     for table in std::fs::read_dir(tables).unwrap() {
         let path = table.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        let mut blocks = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"LSM"));
-        let second = blocks.nth(1).unwrap();
-        bytes[second + 60] ^= 1;
-        std::fs::write(path, bytes).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for block in (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"LSM")) {
+            let mut damaged = bytes.clone();
+            damaged[(block + 60).min(bytes.len() - 1)] ^= 1;
+            std::fs::write(&path, damaged).unwrap();
+            // Another one, because blocks that were read are kept.
+            let directory = ViewsDir::open(&settings.views_dir, Arc::new(Stores::new(settings))).unwrap();
+            if let Ok(store) = directory.open_serving(&serving)
+                && store.rows().checkpoint().is_ok()
+                && store.rows().row(key).is_err()
+            {
+                return;
+            }
+            std::fs::write(&path, &bytes).unwrap();
+        }
     }
+    panic!("row {key:?} stands in no block");
 }
 
 #[test]
@@ -36,7 +52,7 @@ fn a_damaged_row_is_not_served_and_the_view_repairs_itself() {
     reach(&projections, "totals", log.head());
     projections.shutdown();
 
-    flip_a_byte_of_the_rows(&settings.views_dir.join("totals@1.1/tables"));
+    damage_the_row(&settings, "totals", "ann");
 
     assert!(dump_rows(&settings, &view).is_err());
     let projections = start(&log, vec![view.clone()], settings.clone());
