@@ -362,6 +362,9 @@ mod tests {
             for raw in [&b"a payload"[..], &[b"a payload ", &MAGIC[..]].concat()] {
                 let sealed = seal(raw, &meta);
                 assert_eq!(decode_bytes(&sealed).unwrap(), (meta, raw.to_vec(), sealed.len()));
+                // Nothing in the payload to hide, no mask: what the header holds is not looked for.
+                let plain = !raw.ends_with(&MAGIC);
+                assert_eq!(sealed[4] == FORMAT_PLAIN, plain, "{meta:?}");
             }
         }
     }
