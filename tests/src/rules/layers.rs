@@ -5,10 +5,11 @@ use super::tokens::Tokens;
 use super::{Finding, TextFile};
 
 /// What each of our packages may depend on. `annals-tests` and the fuzz targets are free; development dependencies are not restricted.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("annals-derive", &[]),
     ("annals-shim", &[]),
     ("annals-core", &["annals-derive"]),
+    ("annals-audit", &["annals-core"]),
     ("annals-commands", &["annals-core"]),
     ("annals-commerce", &["annals-core"]),
     ("annals-event-store", &["annals-core"]),
@@ -49,8 +50,10 @@ const LAYERS: [(&str, &[&str]); 10] = [
 const FREE: [&str; 2] = ["annals-tests", "annals-fuzz"];
 
 /// What stays out of pure crates.
-const BANNED: [(&str, &[&str]); 2] = [
+const BANNED: [(&str, &[&str]); 3] = [
     ("annals-core", &["tokio", "sled", "axum"]),
+    // An auditor who trusts nobody builds this, and no server.
+    ("annals-audit", &["tokio", "sled", "axum"]),
     // A domain that could wait, store or serve would no longer be replayable by a test of one line.
     ("annals-commerce", &["tokio", "sled", "axum"]),
 ];
