@@ -84,6 +84,13 @@ fn damage_to_the_log_is_named_by_its_position() -> Result<()> {
             .iter()
             .all(|line| line["what"].as_str().is_some_and(|what| !what.is_empty()));
         ensure!(explained, "{kind}: {lines:?}");
+        let blamed = lines
+            .iter()
+            .any(|line| line["what"].as_str().is_some_and(|what| what.contains("index")));
+        ensure!(
+            !blamed && lines.len() <= 6,
+            "{kind}: the cause is named, not all that follows from it: {lines:?}"
+        );
         is_not_served(&data, places[0]).with_context(|| kind.to_owned())?;
     }
     Ok(())
@@ -189,4 +196,26 @@ fn no_command(key: &[u8], positions: &[u64]) -> Option<Vec<u64>> {
 
 fn another_command(key: &[u8], positions: &[u64]) -> Option<Vec<u64>> {
     Some(moved(key.starts_with(b"k"), positions))
+}
+
+#[test]
+fn of_very_many_problems_the_first_hundred_are_listed_and_all_are_counted() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("data");
+    written(&data)?;
+    let one_further: Lie = |key, positions| {
+        let further = u64::from(key.starts_with(b"s"));
+        Some(positions.iter().map(|position| position + further).collect())
+    };
+    ensure!(lie(&data, one_further)? > 200, "too few streams");
+    let lines = verified(&data, 1)?;
+    let last = lines.last().context("nothing was said")?;
+    ensure!(
+        lines.len() == 101 && last["problems"].as_u64() > Some(100),
+        "{} lines, {last}",
+        lines.len()
+    );
+    let what = last["what"].as_str().unwrap_or_default();
+    ensure!(what.contains("the first 100 are listed"), "{what}");
+    Ok(())
 }

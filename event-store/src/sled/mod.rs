@@ -17,6 +17,7 @@ mod manifest;
 mod matching;
 mod names;
 mod open;
+mod opened;
 mod probe;
 mod queue;
 mod recent;

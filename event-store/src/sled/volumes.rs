@@ -2,56 +2,19 @@
 //! sealed one in the place of others. Readers see each position once, whatever is done meanwhile.
 
 use super::manifest::{Manifest, VolumeEntry};
+use super::opened::{Opened, Seen};
 use super::stored::{self, Stored};
 use super::volume::Volume;
 use crate::block_file::BlockFile;
 use crate::files::sync_dir;
 use annals_core::{LogError, Position};
-use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-/// How many closed sled databases stay open for readers; each keeps nearly all that it holds in memory.
-const WRITTEN_OPEN_MAX: usize = 2;
-/// How many sealed volumes stay open for readers; each keeps a table of about 100 KiB.
-const SEALED_OPEN_MAX: usize = 32;
 /// How long a volume that its last reader is closing may hold its lock.
 const CLOSING_MAX: Duration = Duration::from_secs(10);
-
-/// Where a volume is opened: who comes second waits for the first, and nobody else does.
-type Slot = Arc<Mutex<Weak<Stored>>>;
-
-/// Closed volumes that are open for reading.
-#[derive(Default)]
-struct Opened {
-    /// Kept open, least recently used first.
-    recent: VecDeque<(String, Arc<Stored>)>,
-    /// Of every volume that was ever opened, by name: also of those that only a reader still holds.
-    slots: HashMap<String, Slot>,
-}
-
-impl Opened {
-    /// Keeps a volume open; gives what has to go for it, to be closed where no lock is held.
-    fn keep(&mut self, name: &str, volume: &Arc<Stored>) -> Vec<(String, Arc<Stored>)> {
-        let mut gone: Vec<_> = self.forget(name).into_iter().collect();
-        self.recent.push_back((name.to_owned(), volume.clone()));
-        for (sealed, max) in [(false, WRITTEN_OPEN_MAX), (true, SEALED_OPEN_MAX)] {
-            let of_kind = |kept: &&(String, Arc<Stored>)| kept.1.is_sealed() == sealed;
-            if self.recent.iter().filter(of_kind).count() > max {
-                let oldest = self.recent.iter().position(|kept| of_kind(&kept));
-                gone.extend(oldest.and_then(|oldest| self.recent.remove(oldest)));
-            }
-        }
-        gone
-    }
-
-    fn forget(&mut self, name: &str) -> Option<(String, Arc<Stored>)> {
-        let known = self.recent.iter().position(|(kept, _)| kept == name)?;
-        self.recent.remove(known)
-    }
-}
 
 /// What readers look up.
 struct Table {
@@ -171,18 +134,25 @@ impl Volumes {
     pub(super) fn closed(&self, entry: &VolumeEntry) -> Result<Option<Arc<Stored>>, LogError> {
         let slot = self.opened().slots.entry(entry.name.clone()).or_default().clone();
         let volume = {
-            let mut open = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = slot.lock().unwrap_or_else(PoisonError::into_inner);
             // Looked at while the slot is held: what is taken out of the table is removed only with its slot held.
             if !self.table().entries.contains(entry) {
                 self.opened().slots.remove(&entry.name);
                 return Ok(None);
             }
-            match open.upgrade() {
+            match seen.volume()? {
                 Some(volume) => volume,
                 None => {
-                    let volume = Arc::new(self.open_closed(entry)?);
-                    *open = Arc::downgrade(&volume);
-                    volume
+                    let opened = self.open_closed(entry).map(Arc::new);
+                    match &opened {
+                        Ok(volume) => *seen = Seen::Open(Arc::downgrade(volume)),
+                        Err(error @ LogError::Damaged { .. }) => {
+                            tracing::error!(volume = entry.name, %error, "a volume is damaged");
+                            *seen = Seen::Damaged(error.clone());
+                        }
+                        Err(_) => {}
+                    }
+                    opened?
                 }
             }
         };
@@ -248,9 +218,8 @@ impl Volumes {
             table.entries = manifest.volumes.clone();
             // Opened already: readers near the head go on without opening it anew.
             let mut opened = self.opened();
-            opened
-                .slots
-                .insert(name.clone(), Arc::new(Mutex::new(Arc::downgrade(&closed))));
+            let seen = Seen::Open(Arc::downgrade(&closed));
+            opened.slots.insert(name.clone(), Arc::new(Mutex::new(seen)));
             opened.keep(&name, &closed)
         };
         drop(gone);
@@ -278,12 +247,12 @@ impl Volumes {
     /// Removes a volume that is not in the table any more, now or when its last reader lets go of it.
     fn retire(&self, entry: &VolumeEntry) {
         let slot = self.opened().slots.entry(entry.name.clone()).or_default().clone();
-        let open = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        match open.upgrade() {
-            Some(volume) => volume.remove_when_unused(),
-            None => stored::remove(&entry.path(&self.dir)),
+        let seen = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.volume() {
+            Ok(Some(volume)) => volume.remove_when_unused(),
+            Ok(None) | Err(_) => stored::remove(&entry.path(&self.dir)),
         }
-        drop(open);
+        drop(seen);
         let (kept, _) = {
             let mut opened = self.opened();
             (opened.forget(&entry.name), opened.slots.remove(&entry.name))
@@ -301,6 +270,7 @@ impl Volumes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::opened::{Slot, WRITTEN_OPEN_MAX};
     use super::*;
 
     #[test]
@@ -334,7 +304,7 @@ mod tests {
         let slots: Vec<Slot> = volumes.opened().slots.values().cloned().collect();
         let open = slots
             .iter()
-            .filter(|slot| slot.lock().unwrap().strong_count() > 0)
+            .filter(|slot| slot.lock().unwrap().volume().unwrap().is_some())
             .count();
         assert_eq!(open, WRITTEN_OPEN_MAX);
     }

@@ -13,6 +13,8 @@ use serde_json::json;
 use std::io;
 
 const COLUMNS: [&str; 6] = ["result", "position", "what", "events", "blocks", "head"];
+/// Most problems that are listed; the last line says how many there are.
+const LISTED_MAX: usize = 100;
 
 const HELP: &str = "\
 Reads every block and checks its checksum, that positions have no gap, that versions of
@@ -25,8 +27,8 @@ Examples:
   annals verify --data shop --format json
   annals verify --url http://127.0.0.1:8080
 
-Exit code: 0 all of it holds; 1 it does not, each place is named by its position; 2 usage or
-environment.";
+Exit code: 0 all of it holds; 1 it does not, each place is named by its position (the first
+100 of them, and how many there are); 2 usage or environment.";
 
 /// Check every block, gaplessness, versions, time order and indexes
 #[derive(Debug, clap::Args)]
@@ -90,7 +92,7 @@ impl Args {
 
     fn show(&self, report: &Report) -> io::Result<()> {
         let mut listing = Listing::stdout(self.format.resolve(), &COLUMNS);
-        for problem in &report.problems {
+        for problem in report.problems.iter().take(LISTED_MAX) {
             listing.row(&json!({
                 "result": "damaged",
                 "position": problem.position.to_string(),
@@ -100,12 +102,15 @@ impl Args {
         let holds = report.holds();
         let what = if holds {
             "all of it holds".to_owned()
+        } else if report.problem_count > LISTED_MAX as u64 {
+            format!("{} problems, the first {LISTED_MAX} are listed", report.problem_count)
         } else {
             format!("{} problems", report.problem_count)
         };
         listing.row(&json!({
             "result": if holds { "ok" } else { "damaged" },
             "what": what,
+            "problems": report.problem_count,
             "events": report.events,
             "blocks": report.blocks,
             "head": report.head.to_string(),

@@ -1,4 +1,5 @@
-//! Compares the index with the log: digests first; only where they differ the entries are looked at one by one.
+//! Compares the index with the log: digests first; only where they differ the entries are looked at one by one. What the
+//! index says of events that cannot be read is left out: that they cannot be read was named, and nothing else can be said.
 
 use super::VerifyReport;
 use super::digest::{ByStream, Digest, StreamKeys};
@@ -7,27 +8,38 @@ use crate::sled::index::Entry;
 use crate::sled::names::{appended_hash, command_hash, id_hash};
 use crate::sled::shared::Shared;
 use annals_core::{Block, LogError, Position, Version};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Bytes of records that are read at once to find the names of streams.
 const READ_BYTES: usize = 4 << 20;
 
+/// How far the index of a stream was looked at.
+#[derive(Default)]
+struct Looked {
+    /// Last version and its position.
+    last: (Version, Position),
+    /// Whether a lie was named: one is enough.
+    named: bool,
+}
+
+/// Streams of which the index says something else than the log, by name.
+type Wrong = BTreeMap<String, Looked>;
+
 pub(super) fn check(shared: &Shared, keys: &StreamKeys, joined: &mut Joined<'_>) -> Result<(), LogError> {
-    let indexed = joined.report.indexed;
     shared.index.check_filters()?;
     // Streams that the index makes up.
-    let mut wrong = BTreeSet::new();
+    let mut wrong = Wrong::new();
     for chunk in shared.index.chunks() {
         let (stream, first, positions) = chunk?;
-        // What the indexer writes meanwhile is not looked at.
-        let settled = positions.into_iter().take_while(|position| *position <= indexed);
         let mut digest = Digest::default();
-        for (position, version) in settled.zip(first.get()..) {
-            digest.add_number(version, position.get());
+        for (position, version) in positions.into_iter().zip(first.get()..) {
+            if joined.was_seen(position) {
+                digest.add_number(version, position.get());
+            }
         }
         match joined.streams.get_mut(&keys.of(&stream)) {
             Some(known) => known.index.join(digest),
-            None if digest.count > 0 => drop(wrong.insert(stream)),
+            None if digest.count > 0 => drop(wrong.insert(stream, Looked::default())),
             None => {}
         }
     }
@@ -35,10 +47,10 @@ pub(super) fn check(shared: &Shared, keys: &StreamKeys, joined: &mut Joined<'_>)
     let streams = joined.streams.iter().filter(|(_, known)| known.index != known.log);
     differ.extend(streams.map(|(key, _)| (*key, ())));
     if !differ.is_empty() {
-        name(shared, keys, differ, &mut wrong)?;
+        name(shared, joined, keys, differ, &mut wrong)?;
     }
-    for stream in wrong {
-        check_stream(shared, &stream, &mut joined.report)?;
+    if !wrong.is_empty() {
+        check_streams(shared, wrong, joined)?;
     }
     check_entries(shared, joined)?;
     check_tags(shared, joined)
@@ -47,14 +59,15 @@ pub(super) fn check(shared: &Shared, keys: &StreamKeys, joined: &mut Joined<'_>)
 /// Finds the names of streams by their keys: in the index, and what is not there, in the log.
 fn name(
     shared: &Shared,
+    joined: &Joined<'_>,
     keys: &StreamKeys,
     mut unnamed: ByStream<()>,
-    named: &mut BTreeSet<String>,
+    named: &mut Wrong,
 ) -> Result<(), LogError> {
     for chunk in shared.index.chunks() {
         let (stream, _, _) = chunk?;
         if unnamed.remove(&keys.of(&stream)).is_some() {
-            named.insert(stream);
+            named.insert(stream, Looked::default());
         }
     }
     let (mut after, head) = (Position::ZERO, shared.head.get());
@@ -63,66 +76,70 @@ fn name(
             Ok(blocks) => {
                 for record in blocks.iter().flat_map(Block::iter).flatten() {
                     if unnamed.remove(&keys.of(record.header.stream)).is_some() {
-                        named.insert(record.header.stream.to_owned());
+                        named.insert(record.header.stream.to_owned(), Looked::default());
                     }
                 }
                 after = blocks.last().map_or(head, Block::last);
             }
             // What is damaged was named.
-            Err(LogError::Damaged { position, .. }) => after = position.max(after.next()),
+            Err(LogError::Damaged { position, .. }) => after = joined.seen_after(position.max(after.next())),
             Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
-/// Names the first lie in the index of a stream.
-fn check_stream(shared: &Shared, stream: &str, report: &mut VerifyReport) -> Result<(), LogError> {
-    let mut next = Version::new(1);
-    let mut last = Position::ZERO;
+/// Names the first lie in the index of each stream, in one pass.
+fn check_streams(shared: &Shared, mut wrong: Wrong, joined: &mut Joined<'_>) -> Result<(), LogError> {
     for chunk in shared.index.chunks() {
         let (name, first, positions) = chunk?;
-        if name != stream {
+        let Some(stream) = wrong.get_mut(&name).filter(|stream| !stream.named) else {
             continue;
-        }
-        let settled = positions.into_iter().take_while(|position| *position <= report.indexed);
+        };
+        let indexed = joined.report.indexed;
+        // What the indexer writes meanwhile is not looked at.
+        let settled = positions.into_iter().take_while(|position| *position <= indexed);
         for (position, version) in settled.zip(first.get()..) {
+            let (last, at) = stream.last;
             let version = Version::new(version);
-            if version != next {
-                report.problem(
-                    last,
-                    format!("the index of stream {stream} goes on with version {version}, not {next}"),
-                );
-                return Ok(());
+            let lie = if version != last.next() {
+                let next = last.next();
+                let what = format!("the index of stream {name} goes on with version {version}, not {next}");
+                Some((at, what))
+            } else if joined.was_seen(position) && !holds(shared, position, &name, version) {
+                let what = format!("the index says that version {version} of stream {name} is here, it is not");
+                Some((position, what))
+            } else {
+                None
+            };
+            stream.last = (version, position);
+            if let Some((position, what)) = lie {
+                joined.report.problem(position, what);
+                stream.named = true;
+                break;
             }
-            let record = shared.record(position).ok().flatten();
-            let holds = record
-                .as_ref()
-                .and_then(|record| record.view().ok())
-                .is_some_and(|record| record.header.stream == stream && record.header.version == version.get());
-            if !holds {
-                let what = format!("the index says that version {version} of stream {stream} is here, it is not");
-                report.problem(position, what);
-                return Ok(());
-            }
-            (next, last) = (next.next(), position);
         }
     }
-    report.problem(
-        last,
-        format!(
-            "the index of stream {stream} ends at version {}, the stream goes on",
-            next.previous()
-        ),
-    );
+    for (name, stream) in wrong.into_iter().filter(|(_, stream)| !stream.named) {
+        let (version, position) = stream.last;
+        let what = format!("the index of stream {name} ends at version {version}, the stream goes on");
+        joined.report.problem(position, what);
+    }
     Ok(())
+}
+
+/// Whether a version of a stream stands at a position.
+fn holds(shared: &Shared, position: Position, stream: &str, version: Version) -> bool {
+    let record = shared.record(position).ok().flatten();
+    let view = record.as_ref().and_then(|record| record.view().ok());
+    view.is_some_and(|record| record.header.stream == stream && record.header.version == version.get())
 }
 
 fn check_entries(shared: &Shared, joined: &mut Joined<'_>) -> Result<(), LogError> {
     let (mut commands, mut appended) = (Digest::default(), Digest::default());
     for entry in shared.index.entries() {
         let (kind, hash, position) = entry?;
-        if position > joined.report.indexed {
+        if !joined.was_seen(position) {
             continue;
         }
         match kind {
@@ -140,7 +157,7 @@ fn check_entries(shared: &Shared, joined: &mut Joined<'_>) -> Result<(), LogErro
         }
         for entry in shared.index.entries() {
             let (of, hash, position) = entry?;
-            if of == kind && position <= joined.report.indexed {
+            if of == kind && joined.was_seen(position) {
                 check_entry(shared, kind, &hash, position, &mut joined.report);
             }
         }
@@ -157,18 +174,22 @@ fn check_entries(shared: &Shared, joined: &mut Joined<'_>) -> Result<(), LogErro
 
 fn check_tags(shared: &Shared, joined: &mut Joined<'_>) -> Result<(), LogError> {
     let indexed = joined.report.indexed;
-    let settled = |positions: Vec<Position>| positions.into_iter().filter(move |position| *position <= indexed);
     let mut found = Digest::default();
     for tag in shared.index.tags() {
         let (tag, positions) = tag?;
-        settled(positions).for_each(|position| found.add(tag.as_bytes(), position.get()));
+        for position in positions.into_iter().filter(|position| joined.was_seen(*position)) {
+            found.add(tag.as_bytes(), position.get());
+        }
     }
     if found == joined.tags {
         return Ok(());
     }
     for tag in shared.index.tags() {
         let (tag, positions) = tag?;
-        for position in settled(positions) {
+        for position in positions {
+            if !joined.was_seen(position) {
+                continue;
+            }
             let record = shared.record(position).ok().flatten();
             let view = record.as_ref().and_then(|record| record.view().ok());
             if !view.is_some_and(|record| record.header.tags.contains(&tag.as_str())) {

@@ -22,6 +22,8 @@ pub(super) struct Joined<'a> {
     gap: bool,
     /// The gap that was named last.
     missing: Option<(Position, Position)>,
+    /// First and last positions of what could not be read, ascending.
+    unseen: Vec<(Position, Position)>,
     recorded: i64,
     open: Open,
     pub(super) streams: ByStream<Known>,
@@ -48,6 +50,7 @@ impl<'a> Joined<'a> {
             next: Position::new(1),
             gap: false,
             missing: None,
+            unseen: Vec::new(),
             recorded: i64::MIN,
             open: Open::None,
             streams: ByStream::default(),
@@ -76,10 +79,29 @@ impl<'a> Joined<'a> {
         self.tags.join(walked.tags);
         self.recorded = self.recorded.max(walked.recorded);
         self.gap |= walked.gap;
+        self.unseen.append(&mut walked.unseen);
         self.next = self.next.max(walked.next);
         if walked.open != Open::Unknown {
             self.open = walked.open;
         }
+    }
+
+    /// What could not be read and begins at or before a position, the last of it.
+    fn unseen_before(&self, position: Position) -> Option<(Position, Position)> {
+        let before = self.unseen.partition_point(|(first, _)| *first <= position);
+        self.unseen.get(before.checked_sub(1)?).copied()
+    }
+
+    /// Whether the event at a position was read, so that what the index says of it can be checked.
+    pub(super) fn was_seen(&self, position: Position) -> bool {
+        let before = self.unseen_before(position);
+        position <= self.report.indexed && before.is_none_or(|(_, last)| last < position)
+    }
+
+    /// The position, or the last one of what could not be read there.
+    pub(super) fn seen_after(&self, position: Position) -> Position {
+        self.unseen_before(position)
+            .map_or(position, |(_, last)| last.max(position))
     }
 
     fn go_on(&self, walked: &Walked, findings: &mut Vec<Finding>) {

@@ -67,6 +67,8 @@ pub(super) struct Walked {
     /// The position that follows what was seen.
     pub(super) next: Position,
     pub(super) gap: bool,
+    /// First and last positions of events that could not be read, ascending. What the index knows of them cannot be checked.
+    pub(super) unseen: Vec<(Position, Position)>,
     pub(super) first_recorded: Option<(Position, i64)>,
     pub(super) recorded: i64,
     pub(super) first_place: Option<(Position, PlaceInAppend, StreamKey)>,
@@ -96,6 +98,7 @@ impl<'a> Walk<'a> {
             more: [0; 2],
             next: stretch.from,
             gap: false,
+            unseen: Vec::new(),
             first_recorded: None,
             recorded: i64::MIN,
             first_place: None,
@@ -117,10 +120,21 @@ impl<'a> Walk<'a> {
     pub(super) fn over(mut self, volume: Result<&Stored, (Position, String)>) -> Walked {
         match volume {
             Ok(volume) => self.volume(volume),
-            Err((position, detail)) => self.problem(position, detail, Kind::Always),
+            Err((position, detail)) => {
+                let (from, end) = (self.found.stretch.from, self.found.stretch.end);
+                self.problem(position, format!("{detail}; {}", missing(from, end)), Kind::Always);
+                self.pass_over(end);
+            }
         }
         self.name_gap_before(self.found.stretch.end.next());
         self.found
+    }
+
+    /// Goes on behind events that cannot be read.
+    fn pass_over(&mut self, last: Position) {
+        self.found.unseen.push((self.found.next, last));
+        (self.found.gap, self.found.open) = (true, Open::None);
+        self.found.next = last.next();
     }
 
     fn problem(&mut self, position: Position, what: impl Into<String>, kind: Kind) {
@@ -183,7 +197,7 @@ impl<'a> Walk<'a> {
         if next < position {
             let last = position.previous();
             self.problem(next, missing(next, last), Kind::MissingUpTo(last));
-            (self.found.gap, self.found.open) = (true, Open::None);
+            self.pass_over(last);
         }
         self.found.next = next.max(position);
     }
@@ -197,7 +211,10 @@ impl<'a> Walk<'a> {
         for record in block.iter() {
             match record {
                 Ok(record) => self.record(&record),
-                Err(error) => self.problem(error.position, error.detail, Kind::Always),
+                Err(error) => {
+                    self.problem(error.position, error.detail, Kind::Always);
+                    self.found.unseen.push((error.position, error.position));
+                }
             }
             self.found.next = self.found.next.next();
         }
