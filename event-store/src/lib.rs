@@ -5,6 +5,7 @@
 mod admission;
 mod backup;
 mod block_file;
+mod checkpoints;
 mod clock;
 mod data_dir;
 mod event_ids;
@@ -17,8 +18,10 @@ mod metrics;
 mod salvage;
 mod secret;
 mod sled;
+mod tree;
 
 pub use backup::{BackupError, BackupFile, BackupLog, BackupSource, BackupSummary, RestoreSummary};
+pub use checkpoints::{KeysError, LogKeys, Notary, NotaryError, NotarySettings, SignedCheckpoints};
 pub use data_dir::{DATA_FORMAT, DataDir, DataDirError, OpenOptions};
 pub use frame::{FRAME_HEADER_LEN, FrameError, FrameMeta, decode_frame, encode_frame};
 pub use memory::MemoryLog;
@@ -30,3 +33,4 @@ pub use sled::{
 };
 #[doc(hidden)]
 pub use sled::{alter_index, decode_index_block};
+pub use tree::{LogTree, TreeError, TreeFollower};

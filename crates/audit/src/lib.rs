@@ -21,6 +21,6 @@ pub use hash::{HASH_LEN, Hash, MalformedHash, entry, leaf_hash, node_hash, recor
 pub use key::{Algorithm, InvalidKey, Signer, VerifierKey};
 pub use note::{MalformedNote, NOTE_LEN_MAX, Note, NoteSignature, SIGNATURES_MAX, Untrusted};
 pub use proof::{ProofMismatch, verify_consistency, verify_inclusion};
-pub use prove::{ProveError, consistency_proof, inclusion_proof, root_at};
+pub use prove::{ProveError, consistency_proof, full_root, inclusion_proof, root_at};
 pub use tile::{MalformedTilePath, TILE_WIDTH, Tile, TileSource};
 pub use tlog_proof::{MalformedProof, ProofFails, TlogProof};

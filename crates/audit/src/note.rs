@@ -1,5 +1,6 @@
 //! Signed notes: a text and the signatures under it ([c2sp.org/signed-note](https://c2sp.org/signed-note)).
 
+use crate::checkpoint::Checkpoint;
 use crate::key::VerifierKey;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -66,6 +67,15 @@ impl Note {
     /// A text with its signatures. The text is lines, each with its end; `None` if it is not.
     pub fn new(text: String, signatures: Vec<NoteSignature>) -> Option<Self> {
         is_text(&text).then_some(Self { text, signatures })
+    }
+
+    /// A checkpoint that nobody has signed yet.
+    pub fn of(checkpoint: &Checkpoint) -> Self {
+        let text = checkpoint.to_string();
+        Self {
+            text,
+            signatures: Vec::new(),
+        }
     }
 
     /// Reads a signed note.

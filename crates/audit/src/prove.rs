@@ -96,6 +96,18 @@ pub fn consistency_proof<S: TileSource>(source: &S, from: u64, to: u64) -> Resul
     Ok(proof)
 }
 
+/// The root over these hashes of one level, of which there are a power of two; of none at all it is that of the empty tree.
+pub fn full_root(hashes: &[Hash]) -> Hash {
+    match hashes {
+        [] => Hash::of_nothing(),
+        [hash] => *hash,
+        _ => {
+            let (left, right) = hashes.split_at(hashes.len() / 2);
+            node_hash(&full_root(left), &full_root(right))
+        }
+    }
+}
+
 /// The largest power of two below `n`, which is at least 2: how many leaves go to the left.
 fn split(n: u64) -> u64 {
     1 << (63 - (n - 1).leading_zeros())
@@ -136,14 +148,8 @@ impl<'a, S: TileSource> Nodes<'a, S> {
         let first = start >> (height - in_tile);
         let hashes = self.tile(level, first)?;
         let offset = usize::try_from(first % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
-        let mut hashes = hashes[offset..offset + (1 << in_tile)].to_vec();
-        while hashes.len() > 1 {
-            hashes = hashes
-                .chunks_exact(2)
-                .map(|pair| node_hash(&pair[0], &pair[1]))
-                .collect();
-        }
-        Ok(hashes[0])
+        // A full subtree that begins within the tree ends within it, and so within the tile, as wide as it is there.
+        Ok(full_root(&hashes[offset..offset + (1 << in_tile)]))
     }
 
     /// The tile that holds hash `n` of a level, as wide as it is in this tree.

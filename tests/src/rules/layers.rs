@@ -12,7 +12,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("annals-audit", &["annals-core"]),
     ("annals-commands", &["annals-core"]),
     ("annals-commerce", &["annals-core"]),
-    ("annals-event-store", &["annals-core"]),
+    ("annals-event-store", &["annals-audit", "annals-core"]),
     ("annals-projections", &["annals-core"]),
     (
         "annals-api",
