@@ -106,6 +106,9 @@ pub(crate) fn append_problem(error: AppendError, by: ExpectedBy) -> Problem {
         }
         AppendError::ClockJumped { seconds } => unavailable("clock-jumped", "Clock jumped").with("seconds", seconds),
         AppendError::Closed(_) => unavailable("log-closed", "Log closed").retry_after(Duration::from_secs(5)),
+        AppendError::Unreachable(_) => {
+            unavailable("log-unreachable", "Log out of reach").retry_after(Duration::from_secs(1))
+        }
         AppendError::OutcomeUnknown(_) => {
             tracing::error!(error = text, "an append failed");
             Problem::new(

@@ -19,6 +19,7 @@ mod live;
 mod log;
 mod metrics;
 mod middleware;
+mod operations;
 mod origin;
 mod parameters;
 mod path;
@@ -30,6 +31,7 @@ mod reading;
 mod routers;
 mod server;
 mod state;
+mod tail;
 
 pub use backup::Backups;
 pub use bounds::ApiBounds;

@@ -186,7 +186,7 @@ fn plain(side: Side, path: &str, response: &Response) -> Problem {
             "Not found",
             match side {
                 Side::Command => format!(
-                    "the command API has no path {path}: it has /v1/commands, /v1/streams, /v1/events and /v1/log; views are at the query API"
+                    "the command API has no path {path}: it has /v1/commands, /v1/streams, /v1/events, /v1/log, /v1/projections and /v1/dead-letters; views and rebuilds are at the query API"
                 ),
                 Side::Query => format!(
                     "the query API has no path {path}: it has /v1/views and /v1/projections; commands and events are at the command API"

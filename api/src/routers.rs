@@ -7,16 +7,17 @@ use crate::middleware::{Api, Side};
 use crate::paths::Paths;
 use crate::problem::Problem;
 use crate::state::{ApiState, Shared};
-use crate::{events, health, log, metrics, query};
+use crate::{events, health, log, metrics, operations, query};
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use std::sync::Arc;
 
-/// The command API: commands, appended events, streams, the log.
+/// The command API: commands, appended events, streams, the log. Beside them the state of all projections, because
+/// reactors may run where there is no query API.
 pub fn command_api(state: ApiState) -> Api {
     let later = |what| move || later(what);
-    let router = Paths::new()
+    let router = supervised(Paths::new())
         .route("/v1/commands/{aggregate}/{id}/{command}", post(execute))
         .route("/v1/commands", post(bulk))
         .route(
@@ -27,6 +28,7 @@ pub fn command_api(state: ApiState) -> Api {
         .route("/v1/events/{event_id}", get(events::read_one))
         .route("/v1/log", get(log::log))
         .route("/v1/log/blocks", get(log::blocks))
+        .route("/v1/operations/{projection}", post(operations::record))
         .route("/v1/backup", post(backup))
         .route("/checkpoint", get(later("a signed checkpoint")))
         .route("/tile/{*tile}", get(later("the Merkle tree")))
@@ -42,22 +44,15 @@ pub fn command_api(state: ApiState) -> Api {
 
 /// The query API: views and projections.
 pub fn query_api(state: ApiState) -> Api {
-    let router = Paths::new()
+    let router = supervised(Paths::new())
         .route("/v1/views", get(query::views))
         .route("/v1/views/{view}", get(query::list))
         .route("/v1/views/{view}/{key}", get(query::row))
         .route("/v1/views/{view}/{key}/history", get(query::history))
-        .route("/v1/projections", get(query::projections))
         .route(
             "/v1/projections/{view}/rebuild",
             post(query::begin_rebuild).get(query::rebuild_status),
         )
-        .route("/v1/projections/{view}/pause", post(query::pause))
-        .route("/v1/projections/{view}/resume", post(query::resume))
-        .route("/v1/dead-letters", get(query::dead_letters))
-        .route("/v1/dead-letters/{id}", get(query::dead_letter))
-        .route("/v1/dead-letters/{id}/retry", post(query::retry))
-        .route("/v1/dead-letters/{id}/skip", post(query::skip))
         .route("/v1/projections/rebuild", post(query::begin_rebuilds))
         .route("/v1/projections/{view}/swap", post(query::swap))
         .route("/v1/projections/{view}/rollback", post(query::rollback))
@@ -67,6 +62,18 @@ pub fn query_api(state: ApiState) -> Api {
         .route("/v1/projections/{view}/rebuild/drop", post(query::drop_rows))
         .route("/readyz", get(health::query_readyz));
     finished(router, Side::Query, state)
+}
+
+/// How far views and reactors are, and what people decide about them.
+fn supervised(paths: Paths) -> Paths {
+    paths
+        .route("/v1/projections", get(query::projections))
+        .route("/v1/projections/{view}/pause", post(query::pause))
+        .route("/v1/projections/{view}/resume", post(query::resume))
+        .route("/v1/dead-letters", get(query::dead_letters))
+        .route("/v1/dead-letters/{id}", get(query::dead_letter))
+        .route("/v1/dead-letters/{id}/retry", post(query::retry))
+        .route("/v1/dead-letters/{id}/skip", post(query::skip))
 }
 
 async fn later(what: &'static str) -> Problem {

@@ -4,6 +4,7 @@ use crate::backup::Backups;
 use crate::bounds::{ApiBounds, Bounds};
 use crate::closing::Closing;
 use crate::metrics::Requests;
+use crate::tail::Tail;
 use annals_commands::Commands;
 use annals_core::Appender;
 use annals_event_store::LogMetrics;
@@ -86,6 +87,8 @@ pub(crate) struct Inner {
     pub(crate) epoch: HeaderValue,
     pub(crate) bounds: Bounds,
     pub(crate) closing: Closing,
+    /// For those who listen to events.
+    pub(crate) tail: Tail,
 }
 
 impl Shared {
@@ -94,6 +97,7 @@ impl Shared {
         Self(Arc::new(Inner {
             bounds: Bounds::new(&api.bounds),
             closing: Closing::default(),
+            tail: Tail::default(),
             api,
             // A uuid is a valid header value; an empty one would say that it is not.
             epoch: epoch.unwrap_or_else(|_| HeaderValue::from_static("")),

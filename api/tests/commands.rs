@@ -335,12 +335,6 @@ fn what_comes_later_says_so() {
     server
         .post("/v1/backup", "")
         .is_problem(501, "not-implemented", "backup");
-    let live = [("accept", "text/event-stream")];
-    for path in ["/v1/events", "/v1/streams/accounts/acc-1"] {
-        server
-            .request("GET", path, &live, b"")
-            .is_problem(501, "not-implemented", "live");
-    }
     for path in ["/openapi.json", "/docs"] {
         server
             .get(path)

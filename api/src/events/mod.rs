@@ -1,9 +1,11 @@
-//! Events as CloudEvents: appended to streams that no aggregate owns, and read by stream, by filter or one by one.
+//! Events as CloudEvents: appended to streams that no aggregate owns, and read by stream, by filter or one by one, or
+//! live.
 
 mod append;
 mod attributes;
 mod condition;
 mod incoming;
+mod live;
 mod outgoing;
 mod page;
 mod read_one;

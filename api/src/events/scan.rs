@@ -1,7 +1,9 @@
 //! `GET /v1/events`: events of the whole log or of one stream, filtered, page by page.
 
+use super::live::{endless, live};
 use super::page::{LIMIT_DEFAULT, LIMIT_MAX, PAGE_LEN_MAX, Page, form};
 use crate::failure::{check_position, invalid_id, log_problem, lost};
+use crate::live::EVENT_STREAM;
 use crate::parameters::{Parameters, wrong};
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -34,8 +36,8 @@ const READ_LEN: usize = 256 * 1024;
 const READ_RECORDS: usize = 128;
 
 /// What is asked for.
-struct Filter {
-    after: Position,
+pub(super) struct Filter {
+    pub(super) after: Position,
     limit: usize,
     category: Option<String>,
     /// Any of these; all if there are none.
@@ -43,6 +45,8 @@ struct Filter {
     /// Events with all of these tags; all events if there are none.
     tagged: Option<EventQuery>,
     stream: Option<StreamId>,
+    /// The first version of the stream that counts.
+    from_version: Version,
     actor: Option<String>,
     correlation: Option<String>,
     since: Option<DateTime<Utc>>,
@@ -54,10 +58,19 @@ pub(crate) async fn scan(State(shared): State<Shared>, uri: Uri, headers: Header
     let known = |name: &str| PARAMETERS.contains(&name);
     let parameters = Parameters::read_repeating(&uri, &PARAMETERS.join(", "), &["type", "tag"], known)?;
     let filter = Filter::read(&parameters)?;
+    if form == EVENT_STREAM {
+        if parameters.get("limit").is_some() {
+            return Err(endless("limit"));
+        }
+        return live(&shared, filter, &headers);
+    }
     let log = Arc::clone(&shared.api.log);
     check_position(log.as_ref(), filter.after)?;
     let room = shared.bounds.answer(PAGE_LEN_MAX).await?;
-    let reading = tokio::task::spawn_blocking(move || Scan::run(log.as_ref(), &filter, form));
+    let reading = tokio::task::spawn_blocking(move || {
+        let page = Page::new(form, filter.limit);
+        Scan::run(log.as_ref(), &filter, page)
+    });
     let scan = reading
         .await
         .map_err(|error| lost(&error))?
@@ -83,11 +96,29 @@ impl Filter {
             event_types: parameters.all("type").map(str::to_owned).collect(),
             tagged: tagged(parameters)?,
             stream: stream.map_err(|error| invalid_id(&error))?,
+            from_version: Version::ZERO,
             actor: owned("actor"),
             correlation: owned("correlation"),
             since: parameters.time("since")?,
             until: parameters.time("until")?,
         })
+    }
+
+    /// All events of one stream from a version on.
+    pub(super) fn of_stream(stream: StreamId, from_version: Version) -> Self {
+        Self {
+            after: Position::ZERO,
+            limit: LIMIT_DEFAULT,
+            category: None,
+            event_types: Vec::new(),
+            tagged: None,
+            stream: Some(stream),
+            from_version,
+            actor: None,
+            correlation: None,
+            since: None,
+            until: None,
+        }
     }
 
     fn matches(&self, record: &RecordRef<'_>) -> bool {
@@ -116,26 +147,39 @@ fn tagged(parameters: &Parameters) -> Result<Option<EventQuery>, Problem> {
 }
 
 /// A page being gathered.
-struct Scan {
-    page: Page,
+pub(super) struct Scan {
+    pub(super) page: Page,
     /// Up to where the log has been looked at.
-    reached: Position,
+    pub(super) reached: Position,
     /// The last position that is looked at at all.
-    end: Position,
+    pub(super) end: Position,
+    /// Whether the log has got beyond `until`: nothing that is asked for can follow the end.
+    pub(super) is_over: bool,
     scanned: u64,
 }
 
 impl Scan {
-    fn run<L: EventLog + ?Sized>(log: &L, filter: &Filter, form: &str) -> Result<Self, LogError> {
+    fn run<L: EventLog + ?Sized>(log: &L, filter: &Filter, page: Page) -> Result<Self, LogError> {
+        Self::run_after(log, filter, filter.after, page)
+    }
+
+    /// The page of what follows a position.
+    pub(super) fn run_after<L: EventLog + ?Sized>(
+        log: &L,
+        filter: &Filter,
+        after: Position,
+        page: Page,
+    ) -> Result<Self, LogError> {
         let head = log.head();
         // The time itself counts, so the positions before it end a microsecond earlier.
         let before = |time: DateTime<Utc>| log.position_at(time - chrono::TimeDelta::microseconds(1));
         let begin = filter.since.map(before).transpose()?.unwrap_or_default();
         let until = filter.until.map(|time| log.position_at(time)).transpose()?;
         let mut scan = Self {
-            page: Page::new(form, filter.limit),
-            reached: filter.after.max(begin),
+            page,
+            reached: after.max(begin),
             end: until.unwrap_or(head).min(head),
+            is_over: until.is_some_and(|until| until < head),
             scanned: 0,
         };
         match (&filter.stream, &filter.tagged) {
@@ -184,7 +228,7 @@ impl Scan {
     }
 
     fn stream<L: EventLog + ?Sized>(&mut self, log: &L, filter: &Filter, stream: &StreamId) -> Result<(), LogError> {
-        let mut from = first_version_after(log, stream, self.reached)?;
+        let mut from = first_version_after(log, stream, self.reached)?.max(filter.from_version);
         while !self.is_done() {
             let records = log.read_stream(stream, from, Direction::Forward, READ_RECORDS)?;
             let last = records.len() < READ_RECORDS;

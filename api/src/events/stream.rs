@@ -1,8 +1,11 @@
 //! `GET /v1/streams/{category}/{id}`: the events of one stream, page by page.
 
+use super::live::{endless, live};
 use super::page::{LIMIT_DEFAULT, LIMIT_MAX, PAGE_LEN_MAX, Page, form};
+use super::scan::Filter;
 use crate::answer::version_tag;
 use crate::failure::{invalid_id, log_problem, lost};
+use crate::live::EVENT_STREAM;
 use crate::parameters::{Parameters, wrong};
 use crate::path::PathParts;
 use crate::problem::Problem;
@@ -42,6 +45,16 @@ pub(crate) async fn read_stream(
         Direction::Forward => Version::new(1),
         Direction::Backward => Version::new(u64::MAX),
     };
+    if form == EVENT_STREAM {
+        if let Some(name) = ["limit", "direction"]
+            .into_iter()
+            .find(|name| parameters.get(name).is_some())
+        {
+            return Err(endless(name));
+        }
+        let from = parameters.parsed("from_version", "a version, as in 3")?;
+        return live(&shared, Filter::of_stream(stream, from.unwrap_or(first)), &headers);
+    }
     let wanted = Wanted {
         from: parameters
             .parsed("from_version", "a version, as in 3")?

@@ -31,9 +31,9 @@ use tokio::sync::OwnedSemaphorePermit;
 /// Content type of a live query.
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 /// How often something is sent, so that both ends know that the other one is there.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a client is told to wait before it takes up a broken connection again, milliseconds.
-const RETRY_MS: u64 = 1_000;
+pub(crate) const RETRY_MS: u64 = 1_000;
 
 /// What is watched.
 trait Watched: Send + 'static {
@@ -87,12 +87,17 @@ fn answer<W: Watched>(shared: &Shared, view: ViewHandle, watched: W) -> Result<R
         let text = live.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(text)), live))
     });
-    let mut response = Response::new(Body::from_stream(events));
+    Ok(sent(Body::from_stream(events), epoch))
+}
+
+/// An answer of server-sent events.
+pub(crate) fn sent(events: Body, epoch: HeaderValue) -> Response {
+    let mut response = Response::new(events);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(EPOCH, epoch);
-    Ok(response)
+    response
 }
 
 impl<W: Watched> Live<W> {
@@ -158,7 +163,7 @@ impl<W: Watched> Live<W> {
 }
 
 /// An event as it is sent. `data` has no line breaks, as JSON has none unless it is asked for.
-fn event(name: &str, place: Option<(Epoch, Position)>, data: &str) -> String {
+pub(crate) fn event(name: &str, place: Option<(Epoch, Position)>, data: &str) -> String {
     let mut text = String::with_capacity(data.len() + 96);
     // A text takes whatever is written to it.
     let _ = writeln!(text, "event: {name}");

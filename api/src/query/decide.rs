@@ -1,6 +1,6 @@
 //! Decisions of people about views and reactors: retry, skip, pause, resume. Each is an event in `$operations/NAME`.
 
-use super::letters::{answer, unknown};
+use super::letters::{answer, elsewhere, unknown};
 use super::read::unknown_view;
 use crate::failure::{ExpectedBy, append_problem};
 use crate::headers::{POSITION, content_type, metadata};
@@ -124,10 +124,10 @@ fn operation_problem(shared: &Shared, about: &str, error: &OperationError) -> Pr
             StatusCode::NOT_FOUND,
             "unknown-projection",
             "Unknown projection",
-            error.to_string(),
+            format!("{error}{}", elsewhere(shared)),
         )
         .with("known", known.clone()),
-        OperationError::UnknownLetter(_) => unknown(about),
+        OperationError::UnknownLetter(_) => unknown(shared, about),
         OperationError::Reason(text) => Problem::malformed("invalid-decision", "Invalid decision", text.clone()),
         OperationError::Name(_) => unknown_view(shared, about),
         _ => {

@@ -67,7 +67,7 @@ pub(crate) async fn dead_letter(
     check(&headers)?;
     let projections = shared.api.projections.as_ref();
     let letter = projections.and_then(|projections| projections.dead_letter(&id));
-    let letter = letter.ok_or_else(|| unknown(&id))?;
+    let letter = letter.ok_or_else(|| unknown(&shared, &id))?;
     let view = projections.and_then(|projections| projections.view(&letter.projection));
     let log = Arc::clone(&shared.api.log);
     let reading = tokio::task::spawn_blocking(move || whole(&*log, view.as_ref(), &letter));
@@ -91,14 +91,27 @@ fn whole<L: EventLog + ?Sized>(log: &L, view: Option<&ViewHandle>, letter: &Dead
     Ok(body)
 }
 
-pub(super) fn unknown(id: &str) -> Problem {
+/// Where to ask about what this node does not run, for the end of a message.
+pub(super) fn elsewhere(shared: &Shared) -> String {
+    if let Some(contact) = &shared.api.log_contact {
+        return format!(". Reactors run at the command node: ask {}", contact().url);
+    }
+    let views = shared.api.projections.as_ref().map(Projections::views);
+    if views.is_some_and(|views| views.is_empty()) {
+        return ". Views run at the query nodes: ask one of them".into();
+    }
+    String::new()
+}
+
+pub(super) fn unknown(shared: &Shared, id: &str) -> Problem {
     let shown: String = id.chars().take(80).collect();
     Problem::new(
         StatusCode::NOT_FOUND,
         "unknown-dead-letter",
         "Unknown dead letter",
         format!(
-            "there is no dead letter {shown:?}: it was settled meanwhile, or its view was rebuilt; see GET /v1/dead-letters"
+            "there is no dead letter {shown:?}: it was settled meanwhile, or its view was rebuilt; see GET /v1/dead-letters{}",
+            elsewhere(shared)
         ),
     )
 }

@@ -4,9 +4,11 @@
 
 mod domain;
 mod failing;
+mod sent;
 
 pub(crate) use domain::*;
 pub(crate) use failing::FailingLog;
+pub(crate) use sent::{Event, Live};
 
 use annals_api::{ApiState, ServeLimits, command_api, serve_within};
 use annals_commands::{AggregateDefinition, Commands};

@@ -88,6 +88,27 @@ impl Server {
         Ok(Reply { status, headers, body })
     }
 
+    /// Posts a CloudEvent with further headers; whatever is answered within a time, whatever its status.
+    pub(crate) fn tell(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        event: &[u8],
+        time_max: Duration,
+    ) -> Result<Reply, ureq::Error> {
+        let mut request = self
+            .agent
+            .post(format!("{}{path}", self.url))
+            .header("content-type", "application/cloudevents+json");
+        for (name, value) in headers {
+            request = request.header(*name, value.as_bytes());
+        }
+        let answer = request.config().timeout_global(Some(time_max)).build().send(event)?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.into_body().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
+        Ok(Reply { status, headers, body })
+    }
+
     /// Posts without a body; the answer's JSON, null if it has none.
     pub(crate) fn post(&self, path: &str) -> Result<Value> {
         let answer = self.agent.post(format!("{}{path}", self.url)).send_empty();

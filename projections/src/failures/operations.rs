@@ -3,7 +3,7 @@
 
 use super::skips::Skips;
 use annals_core::{
-    Append, Direction, Event, EventLog, LogError, Metadata, NewEvent, Position, Recorded, StreamId, Version,
+    Append, Direction, Event, EventLog, LogError, Metadata, NewEvent, Payload, Position, Recorded, StreamId, Version,
 };
 
 /// Category of the streams. It begins with `$`, so nobody else appends to it.
@@ -40,6 +40,9 @@ pub enum OperationError {
     /// The decision could not be written.
     #[error("the decision could not be written: {0}")]
     Encode(String),
+    /// An event that says no decision about the view or reactor.
+    #[error("{0}")]
+    NoDecision(String),
 }
 
 /// What is decided.
@@ -98,6 +101,28 @@ impl Operation {
             verb,
             reason: reason.to_owned(),
         })
+    }
+
+    /// The decision about the view or reactor `name` that an event of this type and payload says, as another node sends
+    /// it to be recorded.
+    pub fn of_event(name: &str, event_type: &str, payload: Payload<'_>) -> Result<Self, OperationError> {
+        let decoded = OperationEvent::decode(event_type, payload)
+            .map_err(|error| OperationError::NoDecision(format!("the event says no decision: {error}")))?;
+        let Some(event) = decoded else {
+            let known: Vec<_> = OperationEvent::TYPES.iter().map(|known| known.name).collect();
+            return Err(OperationError::NoDecision(format!(
+                "{event_type:?} is no decision; there are: {}",
+                known.join(", ")
+            )));
+        };
+        let said = event.said();
+        if said.projection != name {
+            return Err(OperationError::NoDecision(format!(
+                "the event is about {:?}, not about {name:?}: send it there",
+                said.projection
+            )));
+        }
+        Self::new(name, said.version, said.verb, &said.reason)
     }
 
     /// The view or reactor that it is about.
@@ -256,27 +281,11 @@ impl Operations {
     }
 
     fn take(&mut self, event: OperationEvent, at: Position) -> Option<Decided> {
-        let (verb, version, reason) = match event {
-            OperationEvent::DeadLetterRetried {
-                version,
-                position,
-                key,
-                number,
-                reason,
-                ..
-            } => (Verb::Retry(what(position, key, number)), version, reason),
-            OperationEvent::DeadLetterSkipped {
-                version,
-                position,
-                key,
-                number,
-                reason,
-                ..
-            } => (Verb::Skip(what(position, key, number)), version, reason),
-            OperationEvent::ProjectionPaused { reason, .. } => (Verb::Pause, self.version, reason),
-            OperationEvent::ProjectionResumed { reason, .. } => (Verb::Resume, self.version, reason),
-        };
-        if version != self.version {
+        let Said {
+            verb, version, reason, ..
+        } = event.said();
+        let of_all_versions = matches!(verb, Verb::Pause | Verb::Resume);
+        if !of_all_versions && version != self.version {
             return None;
         }
         match &verb {
@@ -293,10 +302,90 @@ impl Operations {
     }
 }
 
+/// What an event says.
+struct Said {
+    projection: String,
+    version: Option<u32>,
+    verb: Verb,
+    reason: String,
+}
+
+impl OperationEvent {
+    fn said(self) -> Said {
+        let (projection, version, verb, reason) = match self {
+            Self::DeadLetterRetried {
+                projection,
+                version,
+                position,
+                key,
+                number,
+                reason,
+            } => (projection, version, Verb::Retry(what(position, key, number)), reason),
+            Self::DeadLetterSkipped {
+                projection,
+                version,
+                position,
+                key,
+                number,
+                reason,
+            } => (projection, version, Verb::Skip(what(position, key, number)), reason),
+            Self::ProjectionPaused { projection, reason } => (projection, None, Verb::Pause, reason),
+            Self::ProjectionResumed { projection, reason } => (projection, None, Verb::Resume, reason),
+        };
+        Said {
+            projection,
+            version,
+            verb,
+            reason,
+        }
+    }
+}
+
 fn what(position: u64, key: Option<String>, number: Option<u32>) -> What {
     What {
         position: Position::new(position),
         key,
         number,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use annals_core::CONTENT_TYPE_JSON;
+
+    fn read(event_type: &str, data: &str) -> Result<Operation, OperationError> {
+        let payload = Payload {
+            content_type: CONTENT_TYPE_JSON,
+            schema_version: 1,
+            bytes: data.as_bytes(),
+        };
+        Operation::of_event("orders", event_type, payload)
+    }
+
+    #[test]
+    fn a_decision_that_another_node_sends_is_recorded_as_it_was_taken() {
+        let what = What {
+            position: Position::new(7),
+            key: Some("ord-1".into()),
+            number: None,
+        };
+        let skip = Operation::new("orders", Some(2), Verb::Skip(what), "sent twice").unwrap();
+        let append = skip.append(Metadata::default()).unwrap();
+        let event = &append.events[0];
+        let data = annals_core::to_json(&event.payload).unwrap().to_string();
+        assert_eq!(read(&event.event_type, &data).unwrap(), skip);
+        let pause = read("ProjectionPaused", r#"{"projection":"orders","reason":""}"#).unwrap();
+        assert_eq!(pause, Operation::new("orders", None, Verb::Pause, "").unwrap());
+    }
+
+    #[test]
+    fn what_is_no_decision_about_the_view_is_refused() {
+        let refused = |event_type, data| read(event_type, data).unwrap_err().to_string();
+        assert!(refused("OrderPlaced", "{}").contains("DeadLetterSkipped"));
+        assert!(refused("ProjectionPaused", "{}").contains("no decision"));
+        assert!(refused("ProjectionPaused", r#"{"projection":"payments","reason":""}"#).contains("payments"));
+        let skip = r#"{"projection":"orders","version":1,"position":1,"key":null,"number":null,"reason":" "}"#;
+        assert!(refused("DeadLetterSkipped", skip).contains("needs a reason"));
     }
 }

@@ -25,11 +25,13 @@ pub struct PastOrder {
     pub refunded: i64,
 }
 
-/// The orders as of a position, by id: the fold of the events up to it.
-#[must_use]
-pub fn orders_as_of(events: &[Event], position: u64) -> BTreeMap<&str, PastOrder> {
-    let mut orders: BTreeMap<&str, PastOrder> = BTreeMap::new();
-    for event in events.iter().take_while(|event| event.position <= position) {
+/// Orders, told event by event.
+#[derive(Debug, Default)]
+pub struct PastOrders<'a>(BTreeMap<&'a str, PastOrder>);
+
+impl<'a> PastOrders<'a> {
+    /// With one more event.
+    pub fn add(&mut self, event: &'a Event) {
         let (id, status) = match event.event_type.as_str() {
             "OrderPlaced" => (event.stream_id(), Some(Status::Placed)),
             "OrderApproved" => (event.stream_id(), Some(Status::Approved)),
@@ -38,9 +40,9 @@ pub fn orders_as_of(events: &[Event], position: u64) -> BTreeMap<&str, PastOrder
             "ShipmentDispatched" => (event.stream_id(), Some(Status::Shipped)),
             "ShipmentDelivered" => (event.stream_id(), Some(Status::Delivered)),
             "PaymentCaptured" | "PaymentRefunded" => (event.text("order_id"), None),
-            _ => continue,
+            _ => return,
         };
-        let order = orders.entry(id).or_default();
+        let order = self.0.entry(id).or_default();
         order.status = order.status.max(status);
         match event.event_type.as_str() {
             "PaymentCaptured" => order.paid += event.amount("amount"),
@@ -48,7 +50,23 @@ pub fn orders_as_of(events: &[Event], position: u64) -> BTreeMap<&str, PastOrder
             _ => {}
         }
     }
-    orders
+
+    /// An order, if any event told of it.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&PastOrder> {
+        self.0.get(id)
+    }
+}
+
+/// The orders as of a position, by id: the fold of the events up to it.
+#[must_use]
+pub fn orders_as_of(events: &[Event], position: u64) -> BTreeMap<&str, PastOrder> {
+    let mut orders = PastOrders::default();
+    events
+        .iter()
+        .take_while(|event| event.position <= position)
+        .for_each(|event| orders.add(event));
+    orders.0
 }
 
 /// Compares the view `orders` as of positions with the fold: a few rows, and the whole list of one status, for each.

@@ -80,9 +80,13 @@ fn what_the_log_does_not_hold() -> Result<()> {
         events("a foreign form", "")
             .header("accept", "image/png")
             .is(406, "not-acceptable", "ndjson"),
-        events("live", "")
+        events("live, and to an end", "limit=5")
             .header("accept", "text/event-stream")
-            .is(501, "not-implemented", "event-stream"),
+            .is(400, "invalid-parameter", "limit"),
+        events("live, from no id", "")
+            .header("accept", "text/event-stream")
+            .header("last-event-id", "7")
+            .is(400, "invalid-header", "epoch:position"),
     ];
     check_all(&server, &server.command, &cases)?;
     server.stop()

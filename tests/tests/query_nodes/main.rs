@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
+mod decisions;
 mod histories;
 mod traffic;
 

@@ -5,6 +5,7 @@
 //! tell another history than the one that was followed, this log ends: whoever follows then begins anew.
 
 mod cache;
+mod decision;
 mod fetch;
 mod known;
 mod tail;
@@ -219,12 +220,15 @@ impl EventLog for FollowedLog {
     }
 }
 
-/// Appends go to the command node; what asks for them here is told so.
+/// Decisions about views are recorded by the command node; all other appends are refused, and told where to go.
 impl Appender for FollowedLog {
-    fn append(&self, _append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        let url = self.line.server.url().to_owned();
-        let told = format!("this node follows the log at {url} and only serves queries: send it there");
-        Box::pin(std::future::ready(Err(AppendError::Closed(told))))
+    fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
+        let line = Arc::clone(&self.line);
+        let recording = tokio::task::spawn_blocking(move || decision::record(&line, &append));
+        Box::pin(async move {
+            let lost = |error| AppendError::Unreachable(format!("whether it was recorded is unknown: {error}"));
+            recording.await.map_err(lost).flatten()
+        })
     }
 
     /// The log's secret is not here, and neither is anything that a fingerprint could be compared with.

@@ -232,6 +232,10 @@ pub enum AppendError {
     /// The log is read-only or shutting down.
     #[error("the log is closed for appends: {0}")]
     Closed(String),
+    /// This node follows a log that another node has, and that one gives no answer. The text says whether the events may
+    /// be in the log.
+    #[error("the node that has the log gives no answer: {0}")]
+    Unreachable(String),
     /// The storage failed; the events may or may not be in the log. Appends stay refused until it is re-opened.
     #[error("the storage failed, whether the events were appended is unknown: {0}")]
     OutcomeUnknown(String),

@@ -1,5 +1,12 @@
 //! The real record of a marketplace, through the real binary: every event and every row is what a fold of the tables
-//! that shares no code with the domain says, loaded online and offline, replayed to any time, and loaded twice.
+//! that shares no code with the domain says, loaded online and offline, replayed to any time, loaded twice, killed while it is
+//! loaded, and rebuilt while it is loaded.
+
+#![allow(clippy::print_stdout, reason = "a test says what it measured")]
+
+mod feed;
+mod kills;
+mod live_rebuild;
 
 use std::collections::BTreeMap;
 use std::path::Path;
