@@ -5,6 +5,9 @@
 // The suites' helpers name this crate from outside; the unit tests that use them are inside.
 #[cfg(test)]
 extern crate self as annals_projections;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
 
 mod alter;
 mod changes;
@@ -25,6 +28,7 @@ mod settings;
 mod space;
 mod status;
 mod store;
+mod threads;
 mod views;
 
 pub use alter::alter_row;

@@ -4,6 +4,9 @@ use crate::pass::Member;
 use annals_core::{Block, EventLog, LogError, Position, RecordRef};
 use std::collections::VecDeque;
 
+/// Events that are there when they are needed, at least.
+const AHEAD_EVENTS: u64 = 8_192;
+
 /// Whether a batch goes on after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Take {
@@ -67,6 +70,47 @@ impl<'a> LogReader<'a> {
         Ok(position)
     }
 
+    /// Blocks with the events after `after`, up to `until` and so many at most; none where the log ends.
+    pub(crate) fn run(&mut self, after: Position, until: Position, events: usize) -> Result<Vec<Block>, LogError> {
+        let until = until.min(after.plus(events as u64));
+        let (mut run, mut position) = (Vec::new(), after);
+        while position < until {
+            let Some(block) = self.next_block(position)? else {
+                break;
+            };
+            if block.first() > position.next() {
+                let detail = format!("after {position} comes {}", block.first());
+                return Err(LogError::Damaged {
+                    position: position.next(),
+                    detail,
+                });
+            }
+            let clipped = block.clip(position, until).map_err(LogError::from)?;
+            position = clipped.last();
+            run.push(clipped);
+        }
+        Ok(run)
+    }
+
+    /// Reads what comes behind `after` in advance, unless it is there or is not to be read. What cannot be read is read
+    /// again when its turn has come.
+    pub(crate) fn read_ahead(&mut self, after: Position, until: Position) {
+        let last = self.blocks.back().map_or(after, Block::last).max(after);
+        if last >= until || last > after.plus(AHEAD_EVENTS) {
+            return;
+        }
+        if let Ok(blocks) = self.read_blocks(last) {
+            self.blocks.extend(blocks);
+        }
+    }
+
+    fn read_blocks(&self, after: Position) -> Result<Vec<Block>, LogError> {
+        match &self.member {
+            Some(member) => member.read(self.log, after, self.read_bytes),
+            None => self.log.read(after, self.read_bytes),
+        }
+    }
+
     /// The block that holds the event after `position`.
     fn next_block(&mut self, position: Position) -> Result<Option<Block>, LogError> {
         // A batch that is folded a second time begins before what is left here.
@@ -77,11 +121,7 @@ impl<'a> LogReader<'a> {
             self.blocks.pop_front();
         }
         if self.blocks.is_empty() {
-            let read = match &self.member {
-                Some(member) => member.read(self.log, position, self.read_bytes),
-                None => self.log.read(position, self.read_bytes),
-            };
-            self.blocks = read?.into();
+            self.blocks = self.read_blocks(position)?.into();
         }
         Ok(self.blocks.front().cloned())
     }

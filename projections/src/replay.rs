@@ -1,9 +1,9 @@
 //! Any rows from the log alone: folded in memory, up to a position or a time.
 
-use crate::definition::{Failure, RowTable};
+use crate::definition::{Failure, RowTable, panic_text};
 use crate::failures::{Operations, Skips};
 use crate::reader::{LogReader, Take};
-use crate::views::panic_text;
+use crate::threads::Threads;
 use crate::{FoldError, ViewDefinition};
 use annals_core::{Catalog, EventLog, Position, RecordRef};
 use chrono::{DateTime, Utc};
@@ -50,7 +50,7 @@ pub fn fold_rows(
     };
     let operations = Operations::of(log, view.name(), Some(view.version()))?;
     let skips = operations.skips();
-    let mut table = view.table_of_last_rows();
+    let (mut table, alone) = (view.table_of_last_rows(), Threads::new(1));
     let mut reader = LogReader::new(log, READ_BYTES);
     let position = reader.read(Position::ZERO, total, |record| {
         if record.position.get() % TOLD_EVERY_EVENTS == 0 {
@@ -71,10 +71,12 @@ pub fn fold_rows(
         Ok::<_, FoldError>(Take::More)
     })?;
     progress(FoldProgress { position, total });
-    let changes = table.take_changes(usize::MAX).map_err(|failure| FoldError::Store {
-        projection: view.name().to_owned(),
-        detail: failure.to_string(),
-    })?;
+    let changes = table
+        .take_changes(usize::MAX, &alone)
+        .map_err(|failure| FoldError::Store {
+            projection: view.name().to_owned(),
+            detail: failure.to_string(),
+        })?;
     let rows = changes
         .into_iter()
         .filter_map(|change| Some((change.key.as_str().to_owned(), change.value?)));
@@ -98,7 +100,7 @@ pub fn fold_versions(
     let total = until.min(log.head());
     let operations = Operations::of(log, view.name(), Some(view.version()))?;
     let skips = operations.skips();
-    let mut table = view.table_of_last_rows();
+    let (mut table, alone) = (view.table_of_last_rows(), Threads::new(1));
     let mut reader = LogReader::new(log, READ_BYTES);
     let position = reader.read(Position::ZERO, total, |record| {
         if record.position.get() % TOLD_EVERY_EVENTS == 0 {
@@ -111,7 +113,7 @@ pub fn fold_versions(
             return Ok(Take::More);
         }
         let folded =
-            fold_one(table.as_mut(), catalog, record, key, skips).and_then(|()| table.take_changes(usize::MAX));
+            fold_one(table.as_mut(), catalog, record, key, skips).and_then(|()| table.take_changes(usize::MAX, &alone));
         let changes = folded.map_err(|failure| FoldError::Event {
             projection: view.name().to_owned(),
             position: record.position,

@@ -26,6 +26,9 @@ pub struct ProjectionSettings {
     pub build_rows_max: usize,
     /// Percent of the time that a rebuild works while others append; it has all of it while nobody does.
     pub rebuild_share_percent: u32,
+    /// Threads that all views together fold and write with when much is to be done; 0: one for each processor, 8 at most.
+    /// What comes of it does not depend on them.
+    pub fold_threads: usize,
     /// Bytes of records read from the log at once.
     pub read_bytes: usize,
     /// Bytes of rows that a view keeps in memory for folding, about.
@@ -73,6 +76,7 @@ impl ProjectionSettings {
             batch_rows_max: 2_048,
             build_rows_max: 131_072,
             rebuild_share_percent: 20,
+            fold_threads: 0,
             read_bytes: 1024 * 1024,
             table_bytes_max: 16 * 1024 * 1024,
             cache_bytes: 32 * 1024 * 1024,

@@ -1,8 +1,9 @@
 //! Views and reactors without their Rust types, so that several of them can be kept together. What is typed stays in
-//! here: outside, a row is a key and MessagePack bytes. Knows nothing of stores, threads or time.
+//! here: outside, a row is a key and MessagePack bytes. Knows nothing of stores or time.
 
 mod change;
 mod reactor;
+mod run;
 mod table;
 mod view;
 
@@ -11,6 +12,7 @@ pub use view::ViewDefinition;
 
 pub(crate) use change::{Change, IndexAdded};
 pub(crate) use reactor::{Reaction, SetTimer, StateTable};
+pub(crate) use run::{Admitted, Fault, Gate, Run, key_hash, panic_text};
 pub(crate) use table::{Failure, Wanted};
 pub(crate) use view::RowTable;
 

@@ -3,7 +3,7 @@
 
 use super::change::{Change, IndexAdded, Stored, Version, encoded, only_in, with_history};
 use crate::store::{StoreError, StoredRow};
-use annals_core::{DecodeError, IndexValue, InvalidCommand, KEY_LEN_MAX, Key, Position};
+use annals_core::{DecodeError, IndexValue, InvalidCommand, KEY_LEN_MAX, Key, LogError, Position};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -35,6 +35,18 @@ pub(crate) enum Failure {
     },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl Failure {
+    /// The row that cannot be stored.
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Value { key, .. } => Some(key),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -56,6 +68,8 @@ pub(super) struct Table<T> {
     slots: HashMap<Key, Slot<T>>,
     changed: Vec<Key>,
     bytes: usize,
+    /// What values grew by since they were last encoded, at most.
+    grown: usize,
     index_values: fn(&T) -> Vec<Option<IndexValue>>,
     history: bool,
 }
@@ -67,6 +81,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
             slots: HashMap::new(),
             changed: Vec::new(),
             bytes: 0,
+            grown: 0,
             index_values,
             history,
         }
@@ -90,7 +105,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
                 return Err(Failure::Code(detail));
             }
             let slot = load_slot(key, load, index_values, self.history)?;
-            self.bytes += weight(&slot) + key.as_str().len();
+            self.bytes += weight(key, &slot);
             self.slots.insert(key.clone(), slot);
         }
         let Some(slot) = self.slots.get_mut(key) else {
@@ -113,13 +128,42 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.grown
+    }
+
+    /// The value that was changed last is larger by about so much.
+    pub(super) fn grew(&mut self, bytes: usize) {
+        self.grown += bytes;
+    }
+
+    /// Forgets the values that were not changed for longest, until those that are left have at most so many bytes. Only
+    /// when none of the changes is still to be handed out.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        if self.bytes <= bytes || !self.changed.is_empty() {
+            return;
+        }
+        let mut ages: Vec<(Position, usize)> = self
+            .slots
+            .iter()
+            .map(|(key, slot)| (slot.from, weight(key, slot)))
+            .collect();
+        ages.sort_unstable_by_key(|(from, _)| std::cmp::Reverse(*from));
+        let mut kept = 0;
+        let oldest = ages.iter().find(|(_, weight)| {
+            kept += weight;
+            kept > bytes
+        });
+        let oldest = oldest.map_or(Position::ZERO, |(from, _)| *from);
+        self.slots.retain(|_, slot| slot.from > oldest);
+        // Only a table that was far larger gives its memory back.
+        self.slots.shrink_to(ages.len());
+        self.bytes = self.slots.iter().map(|(key, slot)| weight(key, slot)).sum();
     }
 
     pub(super) fn clear(&mut self) {
         self.slots.clear();
         self.changed.clear();
-        self.bytes = 0;
+        (self.bytes, self.grown) = (0, 0);
     }
 
     /// Hands out what changed. Afterwards the table holds what is stored once all changes are.
@@ -129,27 +173,35 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         let mut changes = Vec::with_capacity(keys.len());
         for key in keys {
             if let Some(slot) = self.slots.get_mut(&key) {
-                let before = weight(slot);
+                let key_len = key.as_str().len();
+                let before = weight_of(key_len, slot);
                 changes.extend(if self.history {
                     take_versions(key, slot, self.index_values, value_bytes_max)?
                 } else {
                     Some(take_change(key, slot, self.index_values, value_bytes_max)?)
                 });
-                self.bytes = (self.bytes + weight(slot)).saturating_sub(before);
+                self.bytes = (self.bytes + weight_of(key_len, slot)).saturating_sub(before);
             }
         }
+        // A guess until now.
+        self.grown = 0;
         Ok(changes)
     }
 }
 
 /// Bytes that a slot has in memory, about.
-fn weight<T>(slot: &Slot<T>) -> usize {
+fn weight<T>(key: &Key, slot: &Slot<T>) -> usize {
+    weight_of(key.as_str().len(), slot)
+}
+
+fn weight_of<T>(key_len: usize, slot: &Slot<T>) -> usize {
     let stored = slot.stored.as_ref().map_or(0, |stored| stored.value.len());
     let versions = slot
         .versions
         .iter()
         .map(|version| version.value.as_ref().map_or(0, Vec::len));
-    slot.stored_len.unwrap_or(UNKNOWN_BYTES) + stored + versions.sum::<usize>()
+    let value = slot.stored_len.unwrap_or(UNKNOWN_BYTES);
+    size_of::<Slot<T>>() + key_len + value + stored + versions.sum::<usize>()
 }
 
 fn load_slot<T: DeserializeOwned>(

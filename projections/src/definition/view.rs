@@ -1,10 +1,15 @@
 //! A view without its Rust type.
 
 use super::change::Change;
+use super::run::{Fault, Ran, Run, fold_into, fold_run, key_hash, part_of};
 use super::table::{Failure, Load, Table, Wanted};
-use annals_core::{Catalog, FailurePolicy, History, IndexKind, IndexValue, Position, RecordRef, Row, View};
+use crate::threads::Threads;
+use annals_core::{Catalog, FailurePolicy, History, IndexKind, IndexValue, RecordRef, Row, View};
 use std::fmt;
 use std::sync::Arc;
+
+/// Rows from which on several threads encode them.
+const MANY_ROWS: usize = 1_024;
 
 /// What is known of a view: its name, version and indexes, and how it folds.
 #[derive(Clone)]
@@ -32,6 +37,13 @@ impl ViewDefinition {
             history: V::HISTORY,
             view: Arc::new(TypedView { view: Arc::new(view) }),
         }
+    }
+
+    /// The same view, which keeps what its rows were, or does not, whatever its code says.
+    #[must_use]
+    pub fn with_history(mut self, history: History) -> Self {
+        self.history = history;
+        self
     }
 
     /// Its name in paths.
@@ -64,14 +76,15 @@ impl ViewDefinition {
         self.history == History::Kept
     }
 
-    /// An empty table to fold events into, which hands out what rows were if the view keeps it.
-    pub(crate) fn table(&self) -> Box<dyn RowTable> {
-        self.view.table(self.keeps_history())
+    /// An empty table to fold events into, which hands out what rows were if the view keeps it; in so many parts, each of
+    /// which a thread of its own can fold.
+    pub(crate) fn table(&self, parts: usize) -> Box<dyn RowTable> {
+        self.view.table(self.keeps_history(), parts)
     }
 
     /// An empty table that hands out the rows as they are in the end.
     pub(crate) fn table_of_last_rows(&self) -> Box<dyn RowTable> {
-        self.view.table(false)
+        self.view.table(false, 1)
     }
 
     /// Index values of an encoded row.
@@ -102,6 +115,10 @@ pub(crate) trait RowTable: Send {
         load: &mut Load<'_>,
     ) -> Result<(), Failure>;
 
+    /// Folds a run of events, with several threads. `meanwhile` is called while they are at it. After a fault the table is
+    /// worthless: clear it.
+    fn fold_run(&mut self, run: &Run<'_>, meanwhile: &mut dyn FnMut()) -> Result<Ran, Fault>;
+
     /// How many rows changed since the last [`RowTable::take_changes`].
     fn changed(&self) -> usize;
 
@@ -109,14 +126,17 @@ pub(crate) trait RowTable: Send {
     fn bytes(&self) -> usize;
 
     /// The rows that changed, in the order of their keys.
-    fn take_changes(&mut self, row_bytes_max: usize) -> Result<Vec<Change>, Failure>;
+    fn take_changes(&mut self, row_bytes_max: usize, threads: &Threads) -> Result<Vec<Change>, Failure>;
+
+    /// Forgets rows that were not changed for long, until the others have at most so many bytes.
+    fn shrink_to(&mut self, bytes: usize);
 
     /// Forgets all rows.
     fn clear(&mut self);
 }
 
 trait AnyView: Send + Sync {
-    fn table(&self, history: bool) -> Box<dyn RowTable>;
+    fn table(&self, history: bool, parts: usize) -> Box<dyn RowTable>;
     fn index_values(&self, row: &[u8]) -> Result<Vec<Option<IndexValue>>, String>;
 }
 
@@ -125,10 +145,12 @@ struct TypedView<V> {
 }
 
 impl<V: View> AnyView for TypedView<V> {
-    fn table(&self, history: bool) -> Box<dyn RowTable> {
+    fn table(&self, history: bool, parts: usize) -> Box<dyn RowTable> {
         Box::new(TypedTable {
             view: Arc::clone(&self.view),
-            rows: Table::new(V::Row::index_values, history),
+            parts: (0..parts.max(1))
+                .map(|_| Table::new(V::Row::index_values, history))
+                .collect(),
         })
     }
 
@@ -140,7 +162,8 @@ impl<V: View> AnyView for TypedView<V> {
 
 struct TypedTable<V: View> {
     view: Arc<V>,
-    rows: Table<V::Row>,
+    /// Rows by the hash of their keys.
+    parts: Vec<Table<V::Row>>,
 }
 
 impl<V: View> RowTable for TypedTable<V> {
@@ -154,31 +177,59 @@ impl<V: View> RowTable for TypedTable<V> {
         let Some(event) = catalog.decode::<V::Event>(record)? else {
             return Ok(());
         };
-        let position: Position = record.position;
         for key in self.view.route(&event) {
             if !wanted(key.as_str()) {
                 continue;
             }
-            self.rows.change(&key, position, load, |key, row| {
-                *row = self.view.fold(key, row.take(), &event);
-            })?;
+            let part = part_of(key_hash(key.as_str()), self.parts.len());
+            fold_into(&*self.view, &mut self.parts[part], &key, &event, load)?;
         }
         Ok(())
     }
 
+    fn fold_run(&mut self, run: &Run<'_>, meanwhile: &mut dyn FnMut()) -> Result<Ran, Fault> {
+        fold_run(&*self.view, &mut self.parts, run, meanwhile)
+    }
+
     fn changed(&self) -> usize {
-        self.rows.changed()
+        self.parts.iter().map(Table::changed).sum()
     }
 
     fn bytes(&self) -> usize {
-        self.rows.bytes()
+        self.parts.iter().map(Table::bytes).sum()
     }
 
-    fn take_changes(&mut self, row_bytes_max: usize) -> Result<Vec<Change>, Failure> {
-        self.rows.take_changes(row_bytes_max)
+    fn take_changes(&mut self, row_bytes_max: usize, threads: &Threads) -> Result<Vec<Change>, Failure> {
+        let alone = Threads::new(1);
+        let threads = if self.changed() < MANY_ROWS { &alone } else { threads };
+        let work = self.parts.iter_mut().collect();
+        let taken = threads.each(work, |part: &mut Table<V::Row>| part.take_changes(row_bytes_max), || {});
+        let mut changes = Vec::new();
+        // Of several rows that cannot be stored, the one with the first key is told, in however many parts they are.
+        let mut failed: Option<Failure> = None;
+        for part in taken {
+            match part {
+                Ok(part) => changes.extend(part),
+                Err(failure) if failed.as_ref().is_none_or(|other| failure.key() < other.key()) => {
+                    failed = Some(failure);
+                }
+                Err(_) => {}
+            }
+        }
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        // Each part is in order: joining them takes few steps.
+        changes.sort_by(|one, other| one.key.cmp(&other.key));
+        Ok(changes)
+    }
+
+    fn shrink_to(&mut self, bytes: usize) {
+        let share = bytes / self.parts.len();
+        self.parts.iter_mut().for_each(|part| part.shrink_to(share));
     }
 
     fn clear(&mut self) {
-        self.rows.clear();
+        self.parts.iter_mut().for_each(Table::clear);
     }
 }

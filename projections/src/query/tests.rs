@@ -1,14 +1,11 @@
 //! What a query does where the store holds something that nobody wrote.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-
+use crate::common::*;
 use crate::store::Stores;
 use crate::views::ViewsDir;
 use crate::{ListQuery, ProjectionSettings, QueryError, ViewDefinition, dump_rows};
 use annals_core::EventLog;
 use annals_event_store::MemoryLog;
-use common::*;
 use std::sync::Arc;
 
 /// Turns a bit of the block that holds a row, wherever that is, so that the store opens and the row does not.

@@ -2,10 +2,11 @@
 
 use super::journal::Outgoing;
 use crate::definition::{Change, Failure, Reaction, SetTimer, StateTable, Wanted};
+use crate::definition::{Fault, panic_text};
 use crate::failures::Operations;
 use crate::reader::{LogReader, Take};
 use crate::store::RowStore;
-use crate::views::{Stop, panic_text, stop};
+use crate::views::{Stop, stop};
 use crate::{FoldError, ProjectionSettings, ReactorDefinition};
 use annals_core::{Catalog, EventLog, Position, RecordRef};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -158,7 +159,7 @@ impl<'a> ReactorFold<'a> {
                 react_to(table.as_mut(), catalog, record, store, &mut wanted, limits.react)
             };
             let key = || (!failing.is_empty()).then(|| failing.clone());
-            for reaction in reactions.map_err(|failure| stop(name, record, key(), failure))? {
+            for reaction in reactions.map_err(|failure| stop(name, Fault::of(record, key().as_deref(), failure)))? {
                 command_bytes += reaction.call.body.len();
                 commands.push(outgoing(record, reaction));
             }

@@ -10,12 +10,13 @@ use super::running::RunningReactor;
 use super::send::{send, what};
 use super::timers::{self, Fired};
 use crate::ProjectionState;
+use crate::definition::panic_text;
 use crate::definition::{Change, SetTimer};
 use crate::failures::{Verb, What};
 use crate::pace::Pace;
 use crate::progress::locked;
 use crate::store::{OutboxMark, StoreError, count_rows};
-use crate::views::{Stop, panic_text};
+use crate::views::Stop;
 use annals_core::{EventLog, Position};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -109,7 +110,7 @@ fn halt(error: StoreError) -> Halt {
 fn stopped(stop: Stop) -> Halt {
     match stop {
         Stop::Damaged(detail) => Halt::Damaged(detail),
-        Stop::Event { error, .. } | Stop::Other(error) => Halt::Stopped(error.to_string()),
+        Stop::Event { error, .. } | Stop::Row { error, .. } | Stop::Other(error) => Halt::Stopped(error.to_string()),
     }
 }
 

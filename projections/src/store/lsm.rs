@@ -14,6 +14,7 @@
 use super::in_use::{InUse, Moment};
 use super::{Batch, Bytes, KeyRange, Scan, StoreError, Visit, files};
 use crate::progress::locked;
+use crate::threads::Threads;
 use annals_core::Position;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{BlockSizePolicy, CompressionPolicy};
@@ -157,9 +158,10 @@ impl LsmStore {
         &self.in_use
     }
 
-    /// Writes a batch whose last event stands at `position`, not before that of the batch before: all or nothing of it
-    /// is seen. Waits while spills do not keep up. Returns the bytes in the table in memory.
-    pub(super) fn commit(&self, batch: Batch, position: Position) -> Result<u64, StoreError> {
+    /// Writes batches as one, whose last event stands at `position`, not before that of the one before: all or nothing of it
+    /// is seen. Of several changes to one key in one of the batches the last one counts; no key is in two of them. Waits
+    /// while spills do not keep up. Returns the bytes in the table in memory.
+    pub(super) fn commit(&self, batches: Vec<Batch>, position: Position, threads: &Threads) -> Result<u64, StoreError> {
         let mut writing = self.room()?;
         let now = self.in_use.now();
         if position < now.position() {
@@ -169,15 +171,22 @@ impl LsmStore {
             )));
         }
         let moment = now.next(position);
-        guarded(|| {
-            for (key, value) in batch.changes {
-                writing.table.insert(match value {
-                    Some(value) => InternalValue::from_components(key, value, moment.number(), ValueType::Value),
-                    None => InternalValue::new_tombstone(key, moment.number()),
-                });
-            }
-            Ok(())
-        })?;
+        let table = &writing.table;
+        let insert = |batch: Batch| {
+            guarded(|| {
+                for (key, value) in batch.changes {
+                    table.insert(match value {
+                        Some(value) => InternalValue::from_components(key, value, moment.number(), ValueType::Value),
+                        None => InternalValue::new_tombstone(key, moment.number()),
+                    });
+                }
+                Ok(())
+            })
+        };
+        threads
+            .each(batches, insert, || {})
+            .into_iter()
+            .collect::<Result<(), _>>()?;
         writing.since.get_or_insert_with(Instant::now);
         self.in_use.publish(moment);
         Ok(writing.table.size())

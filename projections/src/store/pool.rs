@@ -6,6 +6,7 @@ use super::rows::RowStore;
 use super::{Batch, StoreError};
 use crate::ProjectionSettings;
 use crate::progress::locked;
+use crate::threads::Threads;
 use annals_core::Position;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,6 +29,7 @@ pub(crate) struct Stores {
 /// What the threads share with the stores.
 pub(super) struct Pool {
     caches: Caches,
+    threads: Arc<Threads>,
     table_bytes_max: u64,
     all_tables_bytes_max: u64,
     spill_every: Duration,
@@ -56,6 +58,7 @@ impl Stores {
         Self {
             pool: Arc::new(Pool {
                 caches: Caches::new(settings.cache_bytes, settings.open_files_max),
+                threads: Arc::new(Threads::new(settings.fold_threads)),
                 table_bytes_max: settings.spill_bytes,
                 all_tables_bytes_max: settings.spill_bytes_all,
                 spill_every: settings.spill_every,
@@ -66,6 +69,11 @@ impl Stores {
             }),
             threads: Mutex::new(Vec::new()),
         }
+    }
+
+    /// The threads that all views fold with.
+    pub(crate) fn threads(&self) -> Arc<Threads> {
+        Arc::clone(&self.pool.threads)
     }
 
     /// A new store in a directory that has none.
@@ -121,9 +129,13 @@ impl Drop for Stores {
 }
 
 impl Pool {
-    /// Writes a batch, and closes the table in memory when it is large enough.
-    pub(super) fn commit(&self, store: &LsmStore, batch: Batch, position: Position) -> Result<(), StoreError> {
-        let bytes = store.commit(batch, position)?;
+    pub(super) fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    /// Writes batches as one, and closes the table in memory when it is large enough.
+    pub(super) fn commit(&self, store: &LsmStore, batches: Vec<Batch>, position: Position) -> Result<(), StoreError> {
+        let bytes = store.commit(batches, position, &self.threads)?;
         if bytes < self.bytes_max() {
             return Ok(());
         }

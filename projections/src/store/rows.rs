@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Format of checkpoints, rows and index entries.
 pub(crate) const STORE_FORMAT: u32 = 3;
 
+/// Changes that are worth a thread of their own.
+const SHARE_MIN: usize = 512;
+
 /// How far a store is, and whose it is. Written in one batch with what it speaks of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
@@ -109,7 +112,10 @@ impl RowStore {
 
     /// The row as it was written last.
     pub(crate) fn row(&self, key: &str) -> Result<Option<StoredRow>, StoreError> {
-        self.reader().row(key)
+        match self.store.get_newest(&row_key(key))? {
+            Some(value) => stored_row(&value).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Writes changes and the checkpoint, all or none. A kill may undo this and what was written after it, until
@@ -125,15 +131,27 @@ impl RowStore {
         checkpoint: &Checkpoint,
         mut batch: Batch,
     ) -> Result<(), StoreError> {
-        for change in changes {
-            self.write_change(change, &mut batch)?;
-        }
+        let threads = self.pool.threads();
+        let share = changes.len().div_ceil(threads.count()).max(SHARE_MIN);
+        let encode = |changes: &[Change]| {
+            let mut batch = Batch::default();
+            changes
+                .iter()
+                .try_for_each(|change| self.write_change(change, &mut batch))?;
+            Ok(batch)
+        };
+        let batches = threads.each(changes.chunks(share).collect(), encode, || {});
+        let mut batches = batches.into_iter().collect::<Result<Vec<Batch>, StoreError>>()?;
         let value = rmp_serde::to_vec_named(checkpoint)
             .map_err(|error| StoreError::Failed(format!("the checkpoint cannot be encoded: {error}")))?;
         batch.put(checkpoint_key(), value);
         // Before it is written: who reads the new rows finds the new bound.
         self.note_horizon(checkpoint);
-        self.pool.commit(&self.store, batch, checkpoint.position)
+        match batches.first_mut() {
+            Some(first) => first.changes.append(&mut batch.changes),
+            None => batches.push(batch),
+        }
+        self.pool.commit(&self.store, batches, checkpoint.position)
     }
 
     fn write_change(&self, change: &Change, batch: &mut Batch) -> Result<(), StoreError> {
@@ -228,7 +246,7 @@ impl RowReader<'_> {
         self.store.get(key, self.moment.end())
     }
 
-    pub(super) fn scan(&self, range: KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    pub(crate) fn scan(&self, range: KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         self.store.scan(range, self.moment.end(), false, visit)
     }
 

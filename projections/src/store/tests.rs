@@ -4,6 +4,7 @@ use super::lsm::{Caches, LsmStore};
 use super::*;
 use crate::ProjectionSettings;
 use crate::definition::{Change, IndexAdded};
+use crate::threads::Threads;
 use annals_core::{Epoch, IndexValue, Key, Position};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -94,7 +95,7 @@ proptest! {
                         };
                         batch.changes.push((vec![key], value));
                     }
-                    store.commit(batch, Position::new(position)).unwrap();
+                    store.commit(vec![batch], Position::new(position), &Threads::new(1)).unwrap();
                 }
                 Step::Seal if sealed == 0 => {
                     store.seal().unwrap();
@@ -336,7 +337,9 @@ fn tables_stay_few() {
         for n in 0..20 {
             batch.put(format!("k{}", position * 7 % 1_000 + n).into_bytes(), vec![7; 500]);
         }
-        store.commit(batch, Position::new(position)).unwrap();
+        store
+            .commit(vec![batch], Position::new(position), &Threads::new(1))
+            .unwrap();
         store.spill().unwrap();
         store.merge().unwrap();
         assert!(store.tables() <= 8, "{} tables after {position}", store.tables());

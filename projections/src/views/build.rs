@@ -3,6 +3,7 @@
 
 use super::directory::{Activated, Serving, Stage, Unfinished, ViewStore, ViewsDir};
 use super::fold::{Batch, Gate, Limits, Stop, ViewFold};
+use super::follow::middle;
 use super::samples::{Samples, changed_code};
 use crate::failures::{Letters, Operations, Verb, letter};
 use crate::pass::Member;
@@ -65,6 +66,8 @@ pub(crate) struct Shadow<'a> {
     /// The next step goes no further, because the event behind it fails.
     until: Option<Position>,
     failing: Option<Letter>,
+    /// When rows were written last.
+    written: Instant,
     begun: Instant,
     begun_at: Position,
     told: Instant,
@@ -123,7 +126,14 @@ impl<'a> Build<'a> {
         let samples = Samples::load(store.rows(), checkpoint.position).map_err(|error| self.failed(&error))?;
         Ok(Shadow {
             build: self,
-            fold: ViewFold::new(self.log, self.catalog, view, self.settings, samples),
+            fold: ViewFold::new(
+                self.log,
+                self.catalog,
+                view,
+                self.settings,
+                samples,
+                directory.threads(),
+            ),
             store: Some(store),
             served_before,
             left: false,
@@ -133,6 +143,7 @@ impl<'a> Build<'a> {
             letters,
             until: None,
             failing: None,
+            written: Instant::now(),
             begun: Instant::now(),
             told: Instant::now(),
         })
@@ -216,6 +227,13 @@ impl<'a> Build<'a> {
             .map_err(|error| self.failed(&StoreError::Failed(error.to_string())))
     }
 
+    fn unwritable(&self, error: &StoreError) -> FoldError {
+        FoldError::Store {
+            projection: self.view.name().to_owned(),
+            detail: error.to_string(),
+        }
+    }
+
     fn failed(&self, error: &StoreError) -> RebuildError {
         RebuildError::Store {
             view: self.view.name().to_owned(),
@@ -282,7 +300,7 @@ impl Shadow<'_> {
         }
     }
 
-    fn step(&mut self, goal: Position, watch: &mut dyn BuildWatch) -> Result<(), RebuildError> {
+    fn wait_for_space(&self, watch: &mut dyn BuildWatch) -> Result<(), RebuildError> {
         while let Err(full) = self.build.space.check() {
             if !watch.no_space(full) {
                 return Err(RebuildError::NoSpace {
@@ -292,12 +310,19 @@ impl Shadow<'_> {
                 });
             }
         }
+        Ok(())
+    }
+
+    fn step(&mut self, goal: Position, watch: &mut dyn BuildWatch) -> Result<(), RebuildError> {
+        self.wait_for_space(watch)?;
         if watch.wants_rest() {
             // A rest may be long: what there is survives a kill.
+            self.write()?;
             self.finish()?;
             self.tell_now(watch);
         }
-        let events = watch.before_step(goal.since(self.checkpoint.position)).min(STEP_EVENTS);
+        let folded = self.folded();
+        let events = watch.before_step(goal.since(folded)).min(STEP_EVENTS);
         if watch.cancelled() {
             return Err(RebuildError::Cancelled(self.build.view.name().to_owned()));
         }
@@ -316,14 +341,20 @@ impl Shadow<'_> {
             operations: &self.operations,
         };
         let (after, begun) = (self.checkpoint.position, Instant::now());
-        match self.fold.batch(store.rows(), after, limits, gate, &mut |_| {}) {
-            Ok(batch) if batch.position == after => {
+        let on = match self.fold.go_on(store.rows(), after, limits, gate, &mut |_| {}) {
+            Ok(on) if on.position == folded && on.position < limits.until => {
                 // A log that is elsewhere may be out of reach for a moment.
                 std::thread::sleep(LOOK);
-                Ok(())
+                return Ok(());
             }
-            Ok(batch) => {
-                self.write(batch)?;
+            Ok(on) if on.full || on.position >= limits.until || self.written.elapsed() >= settings.spill_every => {
+                self.take_and_write()
+            }
+            Ok(_) => Ok(()),
+            Err(stop) => Err(stop),
+        };
+        match on {
+            Ok(()) => {
                 watch.after_step(begun.elapsed());
                 Ok(())
             }
@@ -331,15 +362,44 @@ impl Shadow<'_> {
                 self.until = None;
                 self.failed(position, key, error, watch)
             }
+            Err(Stop::Row { position, key, error }) if position == after.next() => {
+                self.until = None;
+                self.failed(position, Some(key), error, watch)
+            }
             Err(Stop::Event { position, .. }) => {
                 self.until = Some(position.previous());
+                Ok(())
+            }
+            // Which event made the row too large is found by halves.
+            Err(Stop::Row { position, .. }) => {
+                self.until = Some(middle(after, position));
                 Ok(())
             }
             Err(stop) => Err(self.build.stopped(stop)),
         }
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), RebuildError> {
+    /// Up to where events are folded, be it that they are not written yet.
+    fn folded(&self) -> Position {
+        self.fold.position().unwrap_or(self.checkpoint.position)
+    }
+
+    /// Writes what was folded.
+    fn write(&mut self) -> Result<(), RebuildError> {
+        if self.fold.position().is_none() {
+            return Ok(());
+        }
+        self.take_and_write().map_err(|stop| self.build.stopped(stop))
+    }
+
+    fn take_and_write(&mut self) -> Result<(), Stop> {
+        let kept = self.build.settings.table_bytes_max.saturating_mul(2);
+        let batch = self.fold.take(self.checkpoint.position, kept)?;
+        self.written = Instant::now();
+        self.write_batch(batch)
+    }
+
+    fn write_batch(&mut self, batch: Batch) -> Result<(), Stop> {
         let Some(store) = &self.store else {
             return Ok(());
         };
@@ -355,11 +415,11 @@ impl Shadow<'_> {
         store
             .rows()
             .commit_all(written, &next)
-            .map_err(|error| self.build.failed(&error))?;
+            .map_err(|error| Stop::Other(self.build.unwritable(&error)))?;
         self.checkpoint = next;
         self.until = self.until.filter(|until| *until > batch.position);
         if batch.decided {
-            self.operations.read(self.build.log).map_err(FoldError::from)?;
+            self.operations.read(self.build.log)?;
         }
         Ok(())
     }
@@ -404,7 +464,7 @@ impl Shadow<'_> {
 
     fn tell(&self, watch: &mut dyn BuildWatch, total: Position) {
         let seconds = self.begun.elapsed().as_secs_f64();
-        let position = self.checkpoint.position;
+        let position = self.folded();
         let events_per_second = position.since(self.begun_at) as f64 / seconds.max(1e-6);
         let left = total.since(position) as f64;
         watch.progress(RebuildProgress {
@@ -457,6 +517,9 @@ impl Shadow<'_> {
 
     fn leave(&mut self) {
         self.left = true;
+        if let Err(error) = self.write() {
+            tracing::warn!(view = self.build.view.name(), %error, "the end of an unfinished build is folded again");
+        }
         if let Some(store) = &self.store
             && let Err(error) = store.rows().sync()
         {
@@ -523,7 +586,7 @@ impl Drop for Shadow<'_> {
 impl Build<'_> {
     fn stopped(&self, stop: Stop) -> RebuildError {
         match stop {
-            Stop::Event { error, .. } | Stop::Other(error) => RebuildError::Fold(error),
+            Stop::Event { error, .. } | Stop::Row { error, .. } | Stop::Other(error) => RebuildError::Fold(error),
             Stop::Damaged(detail) => RebuildError::Fold(FoldError::Store {
                 projection: self.view.name().to_owned(),
                 detail,

@@ -8,6 +8,7 @@ use crate::RebuildOptions;
 use crate::failures::Board;
 use crate::progress::locked;
 use crate::store::{RowStore, StoreError, Stores};
+use crate::threads::Threads;
 use annals_core::Position;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -109,6 +110,11 @@ impl ViewsDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Threads that all views fold with.
+    pub(crate) fn threads(&self) -> Arc<Threads> {
+        self.stores.threads()
     }
 
     /// Removes stores that the manifest does not name. Only before anything is being built.

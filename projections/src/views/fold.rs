@@ -1,16 +1,22 @@
-//! Folds a batch of events into the rows of a view. Writes nothing. Events of parked keys are not folded but said to
+//! Folds events into the rows of a view, batch by batch. Writes nothing. Events of parked keys are not folded but said to
 //! wait; what was skipped is passed by.
 
 use super::samples::Samples;
-use crate::definition::{Change, Failure, RowTable, Wanted};
+use crate::definition::{Admitted, Change, Failure, Fault, RowTable, Run, Wanted, key_hash, panic_text};
 use crate::failures::{Letters, Operations, Skips};
 use crate::pass::Member;
-use crate::reader::{LogReader, Take};
+use crate::reader::LogReader;
 use crate::store::{RowStore, SampleChange, StoreError};
-use crate::{FoldError, ProjectionSettings, ViewDefinition};
+use crate::threads::Threads;
+use crate::{FoldError, ProjectionSettings, ViewDefinition, definition};
 use annals_core::{Catalog, EventLog, LogError, Position, RecordRef};
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Events that are folded together: they and what was decoded of them are in memory at a time.
+const RUN_EVENTS: usize = 4_096;
+/// Fewer are folded by one thread: several would wait for each other longer.
+const SHORT_RUN: usize = 512;
 
 /// Where a batch ends.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +33,15 @@ pub(crate) struct Limits {
 pub(crate) struct Gate<'a> {
     pub(crate) letters: &'a Letters,
     pub(crate) operations: &'a Operations,
+}
+
+/// How far events are folded and not handed out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Folded {
+    /// Position of the last one.
+    pub(crate) position: Position,
+    /// Whether they are to be handed out before any more are folded: a limit is reached, or a decision is among them.
+    pub(crate) full: bool,
 }
 
 /// Events folded together.
@@ -64,6 +79,12 @@ pub(crate) enum Stop {
         key: Option<String>,
         error: FoldError,
     },
+    /// What the events up to `position` make of a row cannot be stored. It may be an earlier one that is to blame.
+    Row {
+        position: Position,
+        key: String,
+        error: FoldError,
+    },
     /// What the store holds cannot be trusted.
     Damaged(String),
     /// Log or store failed.
@@ -84,8 +105,10 @@ pub(crate) struct ViewFold<'a> {
     reader: LogReader<'a>,
     table: Box<dyn RowTable>,
     samples: Samples,
+    threads: Arc<Threads>,
     row_bytes_max: usize,
-    table_bytes_max: usize,
+    /// What was folded and not handed out.
+    folded: Option<Batch>,
 }
 
 impl<'a> ViewFold<'a> {
@@ -95,16 +118,18 @@ impl<'a> ViewFold<'a> {
         view: &ViewDefinition,
         settings: &ProjectionSettings,
         samples: Samples,
+        threads: Arc<Threads>,
     ) -> Self {
         Self {
             name: view.name(),
             log,
             catalog,
             reader: LogReader::new(log, settings.read_bytes),
-            table: view.table(),
+            table: view.table(threads.count()),
             samples,
+            threads,
             row_bytes_max: settings.row_bytes_max,
-            table_bytes_max: settings.table_bytes_max,
+            folded: None,
         }
     }
 
@@ -113,7 +138,7 @@ impl<'a> ViewFold<'a> {
         self.reader.in_pass(member);
     }
 
-    /// Folds the events after `after`. `seen` is told the recorded time of the first.
+    /// Folds the events after `after` and hands them out. `seen` is told the recorded time of the first.
     pub(crate) fn batch(
         &mut self,
         store: &RowStore,
@@ -122,20 +147,58 @@ impl<'a> ViewFold<'a> {
         gate: Gate<'_>,
         seen: &mut dyn FnMut(i64),
     ) -> Result<Batch, Stop> {
-        if self.table.bytes() > self.table_bytes_max {
-            self.table.clear();
+        if let Err(stop) = self.go_on(store, after, limits, gate, seen) {
+            self.forget();
+            return Err(stop);
         }
+        self.take(after, limits.bytes / 2)
+    }
+
+    /// Up to where events are folded and not handed out, if there are any.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.folded.as_ref().map(|folded| folded.position)
+    }
+
+    /// Folds further events behind those that are folded and not handed out, at first those after `after`. The limits of
+    /// rows and bytes are those of all that is not handed out, the one of events is for these. After an error all that was
+    /// not handed out is forgotten, unless it was the log that could not be read.
+    pub(crate) fn go_on(
+        &mut self,
+        store: &RowStore,
+        after: Position,
+        limits: Limits,
+        gate: Gate<'_>,
+        seen: &mut dyn FnMut(i64),
+    ) -> Result<Folded, Stop> {
         let folded = self.fold(store, after, limits, gate, seen);
-        if folded.is_err() {
+        if folded.is_err() && self.folded.is_none() {
             self.forget();
         }
         folded
+    }
+
+    /// Hands out what was folded since the last time; rows of about so many bytes stay in memory. `after` is where that
+    /// was, if nothing was folded.
+    pub(crate) fn take(&mut self, after: Position, bytes_kept: usize) -> Result<Batch, Stop> {
+        let changes = match self.take_changes() {
+            Ok(changes) => changes,
+            Err(stop) => {
+                self.forget();
+                return Err(stop);
+            }
+        };
+        self.table.shrink_to(bytes_kept);
+        let mut batch = self.folded.take().unwrap_or_else(|| Batch::at(after));
+        batch.changes = changes;
+        batch.samples = self.samples.take_changes();
+        Ok(batch)
     }
 
     /// Forgets the rows in memory: another store, or one that did not take the last batch.
     pub(crate) fn forget(&mut self) {
         self.table.clear();
         self.samples.forget();
+        self.folded = None;
     }
 
     /// Folds events that waited for one key: as many of them as can be.
@@ -162,7 +225,7 @@ impl<'a> ViewFold<'a> {
                         failed,
                     });
                 }
-                Err(Stop::Event { position, error, .. }) => {
+                Err(Stop::Event { position, error, .. } | Stop::Row { position, error, .. }) => {
                     done = positions
                         .iter()
                         .position(|one| *one >= position)
@@ -195,8 +258,8 @@ impl<'a> ViewFold<'a> {
             let record = record.view().map_err(LogError::from)?;
             let mut only = |one: &str| one == key;
             fold_one(self.table.as_mut(), self.catalog, &record, store, &mut only)
-                .map_err(|failure| stop(self.name, &record, Some(key.to_owned()), failure))?;
-            self.samples.saw(key, *position);
+                .map_err(|failure| stop(self.name, Fault::of(&record, Some(key), failure)))?;
+            self.samples.saw(key_hash(key), key, *position);
         }
         self.take_changes()
     }
@@ -208,61 +271,75 @@ impl<'a> ViewFold<'a> {
         limits: Limits,
         gate: Gate<'_>,
         seen: &mut dyn FnMut(i64),
-    ) -> Result<Batch, Stop> {
-        let (name, catalog, table, samples) = (self.name, self.catalog, &mut self.table, &mut self.samples);
-        let (mut events, mut decided) = (0, false);
-        let (mut waiting, mut failing) = (Vec::new(), String::new());
-        let skips = gate.operations.skips();
-        let position = self.reader.read(after, limits.until, |record| {
-            if events == 0 {
-                seen(record.header.recorded);
+    ) -> Result<Folded, Stop> {
+        let mut batch = self.folded.take().unwrap_or_else(|| Batch::at(after));
+        let mut left = limits.events;
+        let mut full = false;
+        while !full && batch.position < limits.until {
+            let rows_left = limits.rows.saturating_sub(self.table.changed()).max(1);
+            let most = left.min(rows_left).min(RUN_EVENTS);
+            let blocks = match self.reader.run(batch.position, limits.until, most) {
+                Ok(blocks) => blocks,
+                Err(error) => {
+                    self.folded = Some(batch);
+                    return Err(error.into());
+                }
+            };
+            if blocks.is_empty() {
+                break;
             }
-            events += 1;
-            decided = gate.operations.are_in(record.header.stream);
-            failing.clear();
-            if !skips.event(record.position) {
-                let mut wanted = |key: &str| {
-                    if skips.key(record.position, key) {
-                        return false;
-                    }
-                    if gate.letters.is_parked(key) {
-                        waiting.push((key.to_owned(), record.position));
-                        return false;
-                    }
-                    failing.clear();
-                    failing.push_str(key);
-                    samples.saw(key, record.position);
-                    true
-                };
-                let folded = fold_one(table.as_mut(), catalog, record, store, &mut wanted);
-                let key = || (!failing.is_empty()).then(|| failing.clone());
-                folded.map_err(|failure| stop(name, record, key(), failure))?;
+            let run = Run {
+                catalog: self.catalog,
+                blocks: &blocks,
+                gate: &Asked {
+                    gate,
+                    samples: &self.samples,
+                },
+                load: &|key| store.row(key),
+                threads: &self.threads,
+                short: blocks.iter().map(annals_core::Block::count).sum::<u64>() < SHORT_RUN as u64,
+            };
+            let (reader, last) = (
+                &mut self.reader,
+                blocks.last().map_or(batch.position, annals_core::Block::last),
+            );
+            let mut meanwhile = || reader.read_ahead(last, limits.until);
+            let ran = self.table.fold_run(&run, &mut meanwhile);
+            let ran = ran.map_err(|fault| stop(self.name, fault))?;
+            if let Some(recorded) = ran.recorded.filter(|_| batch.events == 0) {
+                seen(recorded);
             }
-            let full = events >= limits.events || table.changed() >= limits.rows || table.bytes() >= limits.bytes;
-            Ok::<_, Stop>(if full || decided { Take::Enough } else { Take::More })
-        })?;
-        Ok(Batch {
-            position,
-            events: events as u64,
-            changes: self.take_changes()?,
-            samples: self.samples.take_changes(),
-            waiting,
-            decided,
-        })
+            for (hash, key, position) in ran.noted {
+                self.samples.saw(hash, &key, position);
+            }
+            batch.position = ran.position;
+            batch.events += ran.events as u64;
+            batch.waiting.extend(ran.waiting);
+            batch.decided |= ran.ended;
+            left = left.saturating_sub(ran.events);
+            let many = self.table.changed() >= limits.rows || self.table.bytes() >= limits.bytes;
+            full = many || batch.decided;
+            if left == 0 {
+                break;
+            }
+        }
+        let position = batch.position;
+        self.folded = Some(batch);
+        Ok(Folded { position, full })
     }
 
     fn take_changes(&mut self) -> Result<Vec<Change>, Stop> {
         self.table
-            .take_changes(self.row_bytes_max)
+            .take_changes(self.row_bytes_max, &self.threads)
             .map_err(|failure| self.unstorable(failure))
     }
 
     fn unstorable(&self, failure: Failure) -> Stop {
         let projection = self.name.to_owned();
         match failure {
-            Failure::Value { ref key, from, .. } => Stop::Event {
+            Failure::Value { ref key, from, .. } => Stop::Row {
                 position: from,
-                key: Some(key.clone()),
+                key: key.clone(),
                 error: FoldError::Event {
                     projection,
                     position: from,
@@ -292,31 +369,66 @@ fn fold_one(
 }
 
 /// What a failure in one event means for its batch.
-pub(crate) fn stop(projection: &str, record: &RecordRef<'_>, key: Option<String>, failure: Failure) -> Stop {
-    match failure {
+pub(crate) fn stop(projection: &str, fault: Fault) -> Stop {
+    match fault.failure {
+        Failure::Log(error) => Stop::Other(error.into()),
         Failure::Store(StoreError::Damaged(detail)) => Stop::Damaged(detail),
         Failure::Store(error) => Stop::Other(FoldError::Store {
             projection: projection.to_owned(),
             detail: error.to_string(),
         }),
         other => Stop::Event {
-            position: record.position,
-            key,
+            position: fault.position,
+            key: fault.key,
             error: FoldError::Event {
                 projection: projection.to_owned(),
-                position: record.position,
-                event_type: record.header.event_type.to_owned(),
+                position: fault.position,
+                event_type: fault.event_type,
                 detail: other.to_string(),
             },
         },
     }
 }
 
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("its code panicked: {}", text.unwrap_or_else(|| "no message".into()))
+impl Batch {
+    fn at(position: Position) -> Self {
+        Self {
+            position,
+            events: 0,
+            changes: Vec::new(),
+            samples: Vec::new(),
+            waiting: Vec::new(),
+            decided: false,
+        }
+    }
+}
+
+/// What the threads that fold ask.
+struct Asked<'a> {
+    gate: Gate<'a>,
+    samples: &'a Samples,
+}
+
+impl definition::Gate for Asked<'_> {
+    fn event(&self, record: &RecordRef<'_>) -> bool {
+        !self.gate.operations.skips().event(record.position)
+    }
+
+    fn key(&self, position: Position, key: &str) -> Admitted {
+        if self.gate.operations.skips().key(position, key) {
+            Admitted::Passed
+        } else if self.gate.letters.is_parked(key) {
+            Admitted::Waits
+        } else {
+            Admitted::Folded
+        }
+    }
+
+    fn ends(&self, record: &RecordRef<'_>) -> bool {
+        self.gate.operations.are_in(record.header.stream)
+    }
+
+    fn notes(&self, hash: u64) -> bool {
+        self.samples.wants(hash)
+    }
 }

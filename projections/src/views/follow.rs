@@ -19,6 +19,10 @@ pub(super) const WAIT: Duration = Duration::from_millis(50);
 /// Events of a parked key that are folded in one write.
 const REFOLD_EVENTS: usize = 500;
 
+/// How many batches a view has to be behind to catch up in large ones, and how many of them a large one is.
+const FAR_BEHIND: u64 = 4;
+const CATCH_UP: usize = 8;
+
 /// Why a worker no longer follows with the store it had.
 pub(super) enum Ended {
     Shutdown,
@@ -75,6 +79,7 @@ impl<'a> Follow<'a> {
                 &view.definition,
                 &shared.settings,
                 samples,
+                shared.stores.threads(),
             ),
             view,
             store,
@@ -162,12 +167,7 @@ impl<'a> Follow<'a> {
             return Err(Ended::Failed(self.too_much(&self.letters.waiting_text()), None));
         }
         let view = self.view;
-        let mut limits = Limits {
-            events: view.shared.settings.batch_events_max,
-            rows: view.shared.settings.batch_rows_max,
-            bytes: view.shared.settings.table_bytes_max.saturating_mul(2),
-            until: view.shared.log.head(),
-        };
+        let mut limits = self.limits();
         let mut failed = None;
         while limits.until > self.checkpoint.position {
             let gate = Gate {
@@ -187,6 +187,15 @@ impl<'a> Follow<'a> {
                     limits.until = position.previous();
                     failed = Some((position, key, error.to_string()));
                 }
+                // Which event made the row too large is found by halves.
+                Err(Stop::Row { position, key, error }) => {
+                    limits.until = if position == after.next() {
+                        after
+                    } else {
+                        middle(after, position)
+                    };
+                    failed = Some((position, Some(key), error.to_string()));
+                }
                 Err(other) => return Err(ended(other)),
             }
         }
@@ -196,6 +205,28 @@ impl<'a> Follow<'a> {
             }
             // The batch before the failing event may have ended earlier, by its limits.
             _ => Ok(()),
+        }
+    }
+
+    /// Near the log's end batches are small, so that rows are served soon. Far from it they are as large as those of a
+    /// rebuild, and so is the memory for them.
+    fn limits(&self) -> Limits {
+        let settings = &self.view.shared.settings;
+        let until = self.view.shared.log.head();
+        let lag = until.since(self.checkpoint.position);
+        if lag > FAR_BEHIND.saturating_mul(settings.batch_events_max as u64) {
+            return Limits {
+                until,
+                events: settings.batch_events_max.saturating_mul(CATCH_UP),
+                rows: settings.build_rows_max,
+                bytes: settings.table_bytes_max.saturating_mul(4),
+            };
+        }
+        Limits {
+            until,
+            events: settings.batch_events_max,
+            rows: settings.batch_rows_max,
+            bytes: settings.table_bytes_max.saturating_mul(2),
         }
     }
 
@@ -407,6 +438,11 @@ fn ended(stop: Stop) -> Ended {
     match stop {
         Stop::Damaged(detail) => Ended::Damaged(detail),
         Stop::Other(FoldError::Log(LogError::Unreachable(_))) => Ended::OutOfReach,
-        Stop::Event { error, .. } | Stop::Other(error) => Ended::Stopped(error.to_string()),
+        Stop::Event { error, .. } | Stop::Row { error, .. } | Stop::Other(error) => Ended::Stopped(error.to_string()),
     }
+}
+
+/// Between two positions, and beyond the first.
+pub(super) fn middle(after: Position, position: Position) -> Position {
+    after.plus((position.since(after) / 2).max(1)).min(position)
 }

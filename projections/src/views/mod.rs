@@ -9,6 +9,8 @@ mod online;
 mod rebuild;
 mod running;
 mod samples;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod worker;
 
@@ -20,7 +22,7 @@ pub use rebuild::{
 
 pub(crate) use build::first_checkpoint;
 pub(crate) use directory::{ViewStore, ViewsDir};
-pub(crate) use fold::{Stop, panic_text, stop};
+pub(crate) use fold::{Stop, stop};
 pub(crate) use online::{Order, begin_rebuild, continue_rebuild, direct_rebuild, drop_spare, repair};
 pub(crate) use running::{RunningView, Shared, Wanted};
 pub(crate) use worker::spawn;

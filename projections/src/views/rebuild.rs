@@ -3,7 +3,7 @@
 use super::build::{Build, BuildWatch, Shadow};
 use super::compare::{Comparison, compare, unreadable};
 use super::directory::ViewsDir;
-use super::fold::panic_text;
+use crate::definition::panic_text;
 use crate::pass::{Member, Pass};
 use crate::space::{NoSpace, Space};
 use crate::store::{Letter, Stores};

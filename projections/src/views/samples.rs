@@ -4,15 +4,15 @@
 //! The rows with the lowest hashes are sampled. A row that is among them has been since its first event, because the
 //! bound only ever falls: so the positions of all its events are known, without looking anything up.
 
-use super::fold::panic_text;
 use crate::ViewDefinition;
+use crate::definition::panic_text;
 use crate::store::{RowStore, Sample, SampleChange, StoreError};
+use crate::threads::Threads;
 use annals_core::{Catalog, EventLog, LogError, Position};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Rows that are sampled: more than are folded anew, because some have too many events.
 const SAMPLES: usize = 32;
@@ -27,8 +27,8 @@ pub(super) struct Samples {
     /// Not in a store whose first rows were not sampled.
     on: bool,
     kept: BTreeMap<u64, Sample>,
-    /// Events that were folded and are not written yet.
-    seen: Vec<(u64, String, Position)>,
+    /// As they stand in the store.
+    written: BTreeMap<u64, Sample>,
 }
 
 impl Samples {
@@ -37,64 +37,56 @@ impl Samples {
         let kept = store.samples()?;
         Ok(Self {
             on: position == Position::ZERO || !kept.is_empty(),
+            written: kept.clone(),
             kept,
-            seen: Vec::new(),
         })
     }
 
-    /// An event is folded into a row.
-    pub(super) fn saw(&mut self, key: &str, position: Position) {
-        if !self.on {
-            return;
-        }
-        let hash = xxh3_64(key.as_bytes());
-        if self.has_room_for(hash) {
-            self.seen.push((hash, key.to_owned(), position));
-        }
+    /// Whether events of a row with this hash are wanted.
+    pub(super) fn wants(&self, hash: u64) -> bool {
+        let highest = self.kept.last_key_value().map_or(u64::MAX, |(highest, _)| *highest);
+        self.on && (self.kept.len() < SAMPLES || hash <= highest)
     }
 
-    fn has_room_for(&self, hash: u64) -> bool {
-        let highest = self.kept.last_key_value().map_or(u64::MAX, |(highest, _)| *highest);
-        self.kept.len() < SAMPLES || hash <= highest
+    /// An event is folded into a row. Those of one row are told in the order of the log.
+    pub(super) fn saw(&mut self, hash: u64, key: &str, position: Position) {
+        if !self.wants(hash) {
+            return;
+        }
+        let sample = self.kept.entry(hash).or_insert_with(|| Sample {
+            key: key.to_owned(),
+            positions: Vec::new(),
+            too_many: false,
+        });
+        if sample.key != key || sample.positions.len() == POSITIONS_MAX {
+            sample.too_many = true;
+            sample.positions.clear();
+        }
+        // An event may be routed to a row twice; folding it anew does that by itself.
+        if !sample.too_many && sample.positions.last() != Some(&position) {
+            sample.positions.push(position);
+        }
+        if self.kept.len() > SAMPLES {
+            self.kept.pop_last();
+        }
     }
 
     /// What was folded last is not written.
     pub(super) fn forget(&mut self) {
-        self.seen.clear();
+        self.kept.clone_from(&self.written);
     }
 
     /// What is to be written with the rows.
     pub(super) fn take_changes(&mut self) -> Vec<SampleChange> {
-        let (mut changed, mut removed) = (BTreeSet::new(), BTreeSet::new());
-        for (hash, key, position) in std::mem::take(&mut self.seen) {
-            if !self.kept.contains_key(&hash) && !self.has_room_for(hash) {
-                continue;
-            }
-            let sample = self.kept.entry(hash).or_insert_with(|| Sample {
-                key: key.clone(),
-                positions: Vec::new(),
-                too_many: false,
-            });
-            if sample.key != key || sample.positions.len() == POSITIONS_MAX {
-                sample.too_many = true;
-                sample.positions.clear();
-            }
-            // An event may be routed to a row twice; folding it anew does that by itself.
-            if !sample.too_many && sample.positions.last() != Some(&position) {
-                sample.positions.push(position);
-            }
-            changed.insert(hash);
-            if self.kept.len() > SAMPLES
-                && let Some((highest, _)) = self.kept.pop_last()
-            {
-                removed.insert(highest);
-            }
+        let other = |(hash, sample): &(&u64, &Sample)| self.written.get(hash) != Some(sample);
+        let put = self.kept.iter().filter(other);
+        let put = put.map(|(hash, sample)| SampleChange::Put(*hash, sample.clone()));
+        let gone = self.written.keys().filter(|hash| !self.kept.contains_key(hash));
+        let changes: Vec<SampleChange> = put.chain(gone.map(|hash| SampleChange::Remove(*hash))).collect();
+        if !changes.is_empty() {
+            self.written.clone_from(&self.kept);
         }
-        let put = changed
-            .iter()
-            .filter_map(|hash| Some((*hash, self.kept.get(hash)?.clone())));
-        let put = put.map(|(hash, sample)| SampleChange::Put(hash, sample));
-        put.chain(removed.into_iter().map(SampleChange::Remove)).collect()
+        changes
     }
 }
 
@@ -151,7 +143,7 @@ fn folded_anew(
     view: &ViewDefinition,
     sample: &Sample,
 ) -> Result<Option<Vec<u8>>, Anew> {
-    let mut table = view.table();
+    let mut table = view.table(1);
     for position in &sample.positions {
         let record = log.read_one(*position)?.ok_or(Anew::Log)?;
         let record = record.view().map_err(LogError::from)?;
@@ -165,7 +157,7 @@ fn folded_anew(
             Err(panic) => return Err(Anew::Code(panic_text(panic.as_ref()))),
         }
     }
-    let changes = table.take_changes(usize::MAX);
+    let changes = table.take_changes(usize::MAX, &Threads::new(1));
     let changes = changes.map_err(|failure| Anew::Code(failure.to_string()))?;
     let row = changes.into_iter().find(|change| change.key.as_str() == sample.key);
     Ok(row.and_then(|change| change.value))

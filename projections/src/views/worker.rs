@@ -1,10 +1,10 @@
 //! The thread of a view: opens or builds its store, then follows the log. Whatever fails in here stops this view only.
 
 use super::directory::ViewStore;
-use super::fold::panic_text;
 use super::follow::{Ended, Follow, WAIT};
 use super::running::RunningView;
 use super::samples::changed_code;
+use crate::definition::panic_text;
 use crate::failures::{Decided, Operations, Verb};
 use crate::pace::Pace;
 use crate::progress::locked;

@@ -4,7 +4,7 @@ use super::domain::{Bench, CATEGORY, EVENT_TYPE, StreamIds};
 use super::log::{TENS_CATEGORY, ten_id};
 use super::payloads::Payloads;
 use annals_commerce::{Traffic, TrafficCommand};
-use annals_core::Aggregate as _;
+use annals_core::{Aggregate as _, Position};
 use anyhow::Result;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -126,6 +126,34 @@ impl Calls for StreamReads {
     fn next_call(&mut self) -> Result<Call> {
         self.0 += 1;
         Ok(Call::get(format!("/v1/streams/{TENS_CATEGORY}/{}", ten_id(self.0))))
+    }
+}
+
+/// Rows of orders, each as it is and then as it was.
+pub(super) struct OrderReads {
+    sampled: Arc<Vec<(String, Position)>>,
+    next: usize,
+}
+
+impl OrderReads {
+    /// Of these orders in turns, and what they were at these positions.
+    pub(super) fn of(sampled: &Arc<Vec<(String, Position)>>) -> Self {
+        Self {
+            sampled: Arc::clone(sampled),
+            next: 0,
+        }
+    }
+}
+
+impl Calls for OrderReads {
+    fn next_call(&mut self) -> Result<Call> {
+        let (id, position) = &self.sampled[self.next / 2 % self.sampled.len()];
+        let as_of = self.next % 2 == 1;
+        self.next += 1;
+        Ok(Call::get(match as_of {
+            false => format!("/v1/views/orders/{id}"),
+            true => format!("/v1/views/orders/{id}?as_of={position}"),
+        }))
     }
 }
 

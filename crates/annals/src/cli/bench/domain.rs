@@ -25,7 +25,16 @@ pub(super) fn backend() -> Backend {
 
 /// The reference domain with all its views, on a log of the benchmark. No reactor: its commands would be load of its own.
 pub(super) fn commerce_backend() -> Backend {
-    Backend::new(DOMAIN)
+    commerce_named(DOMAIN)
+}
+
+/// The same on a log of orders, which the reference domain itself can open, too.
+pub(super) fn orders_backend() -> Backend {
+    commerce_named("commerce")
+}
+
+fn commerce_named(name: &'static str) -> Backend {
+    Backend::new(name)
         .aggregate::<commerce::User>()
         .aggregate::<commerce::Order>()
         .aggregate::<commerce::Payment>()

@@ -4,14 +4,15 @@ use super::child::ChildServer;
 use super::domain::{EVENT_BYTES, backend, commerce_backend};
 use super::entry::Entry;
 use super::measure::Measured;
+use super::order_log::OrderLog;
 use super::pace::Pace;
 use super::report::Report;
 use super::scenario::What;
-use super::{Settings, calls, log, machine, raw, rest, storage, sustained, views};
+use super::{Settings, calls, log, machine, raw, rebuilds, rest, storage, sustained, views};
 use crate::cli::note;
 use crate::node::Store;
 use crate::remote_log::RemoteLog;
-use annals_core::{Appender, EventLog};
+use annals_core::{Appender, EventLog, History};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,10 @@ const EVENTS_MIN: u64 = 400_000;
 const CONNECTIONS: usize = 64;
 /// How long the load goes on that a server is killed under.
 const KILLED_AFTER: Duration = Duration::from_secs(2);
+
+/// Events of the log of orders: by itself, and at most.
+const ORDER_EVENTS: u64 = 300_000;
+const ORDER_EVENTS_MAX: u64 = 10_000_000;
 
 /// A run of the benchmark on one data directory.
 pub(super) struct Local<'a> {
@@ -45,7 +50,33 @@ impl Local<'_> {
         store.close();
         drop(store);
         ended?;
+        self.orders().await?;
         self.closed().await
+    }
+
+    /// Those on a log of orders.
+    async fn orders(&mut self) -> Result<()> {
+        let rebuilds = [What::RebuildOrders, What::CatchUp, What::RebuildLive, What::AsOf];
+        if !rebuilds.into_iter().any(|what| self.settings.wants(what)) {
+            return Ok(());
+        }
+        let events = self.settings.events.unwrap_or(ORDER_EVENTS).min(ORDER_EVENTS_MAX);
+        let behind = rebuilds::orders(History::Off);
+        let log = OrderLog::open(self.dir, &behind, events).await?;
+        if self.wants(What::RebuildOrders) {
+            rebuilds::rebuild_orders(&log, self.report)?;
+        }
+        if self.wants(What::CatchUp) {
+            rebuilds::catch_up(&log, self.report).await?;
+        }
+        if self.wants(What::AsOf) {
+            rebuilds::as_of(&log, self.settings.time, self.report).await?;
+        }
+        if self.wants(What::RebuildLive) {
+            rebuilds::rebuild_live(&log, self.clients(CONNECTIONS), self.pace(), self.report).await?;
+        }
+        log.close();
+        Ok(())
     }
 
     fn wants(&self, what: What) -> bool {

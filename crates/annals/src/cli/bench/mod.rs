@@ -9,9 +9,11 @@ mod local;
 mod log;
 mod machine;
 mod measure;
+mod order_log;
 mod pace;
 mod payloads;
 mod raw;
+mod rebuilds;
 mod report;
 mod rest;
 mod scenario;
@@ -90,7 +92,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     in_flight: Option<usize>,
 
-    /// Append until the log has so many events, and report the rate of each million
+    /// Append until the log has so many events, and report the rate of each million; the log of orders that
+    /// rebuild-orders, catch-up, rebuild-live and as-of work on has as many, at most 10 million [default: 300000]
     #[arg(long, value_name = "N", conflicts_with = "url")]
     events: Option<u64>,
 

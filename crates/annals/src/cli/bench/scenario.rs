@@ -45,6 +45,18 @@ pub(super) enum What {
     /// A counting view from the log
     #[value(name = "rebuild")]
     Rebuild,
+    /// The orders of the reference domain from a log of orders, without history and with it
+    #[value(name = "rebuild-orders")]
+    RebuildOrders,
+    /// The same by a worker that was stopped near the log's beginning, without history
+    #[value(name = "catch-up")]
+    CatchUp,
+    /// Commands at half of the rate that is possible while the orders are rebuilt, against without
+    #[value(name = "rebuild-live")]
+    RebuildLive,
+    /// An order over REST as of an earlier event, against the order as it is, 1 connection
+    #[value(name = "as-of")]
+    AsOf,
     /// Opening after a kill -9 under load, files not cached
     #[value(name = "open-killed")]
     OpenKilled,
@@ -82,11 +94,14 @@ impl What {
             Self::ViewLag => &[Goal::P99Millis(10.0)],
             Self::Scan => &[Goal::PerSecond(2_000_000.0)],
             Self::Verify => &[Goal::AtLeast(0.5)],
+            Self::RebuildOrders => &[Goal::PerSecond(400_000.0)],
+            Self::RebuildLive => &[Goal::AtMost(1.5)],
+            Self::AsOf => &[Goal::AtMost(2.0)],
             Self::RestStreamReads => &[Goal::PerSecond(9_000.0)],
             Self::OpenKilled => &[Goal::AtMost(1.0)],
             Self::Rss => &[Goal::AtMost(300.0)],
             Self::Disk => &[Goal::AtMost(130.0)],
-            Self::StreamReads | Self::Rebuild => &[],
+            Self::StreamReads | Self::Rebuild | Self::CatchUp => &[],
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::domain;
 use crate::cli::verdict::{Outcome, Verdict};
 use crate::node::Store;
-use annals_api::{ApiState, command_api};
+use annals_api::{Api, ApiState, command_api};
 use annals_commands::Commands;
 use annals_core::Appender;
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// A command API in this process.
+/// An API in this process.
 pub(super) struct CommandServer {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -23,13 +23,18 @@ pub(super) struct CommandServer {
 }
 
 impl CommandServer {
+    /// A command API.
     pub(super) async fn start(commands: Commands) -> Result<Self> {
+        Self::serve(command_api(ApiState::new(commands))).await
+    }
+
+    /// Any API.
+    pub(super) async fn serve(api: Api) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .context("cannot listen on 127.0.0.1")?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let api = command_api(ApiState::new(commands));
         let served = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
             annals_api::serve(listener, api, stopped).await

@@ -75,7 +75,7 @@ pub(super) async fn lag(
 }
 
 /// A command API, with all views of a backend following.
-struct Following {
+pub(super) struct Following {
     log: Arc<dyn Appender>,
     projections: Projections,
     server: CommandServer,
@@ -83,7 +83,7 @@ struct Following {
 }
 
 impl Following {
-    async fn start(store: &Store, backend: &Backend) -> Result<Self> {
+    pub(super) async fn start(store: &Store, backend: &Backend) -> Result<Self> {
         let log = Arc::clone(store.log()) as Arc<dyn Appender>;
         let commands = backend.commands(Arc::clone(&log))?;
         let projections = Projections::start(
@@ -104,10 +104,20 @@ impl Following {
         })
     }
 
-    async fn orders(&self, connections: usize, pace: Pace) -> Result<Followed> {
-        let begin = Instant::now();
+    pub(super) fn projections(&self) -> &Projections {
+        &self.projections
+    }
+
+    /// Commands alone, whether or not the views follow.
+    pub(super) async fn commands(&self, connections: usize, pace: Pace) -> Result<Measured> {
         let calls = |_| Orders::of(&self.next_order);
-        let mut measured = rest::load(self.server.address(), connections, pace, calls).await?;
+        rest::load(self.server.address(), connections, pace, calls).await
+    }
+
+    /// Commands until all views have followed.
+    pub(super) async fn orders(&self, connections: usize, pace: Pace) -> Result<Followed> {
+        let begin = Instant::now();
+        let mut measured = self.commands(connections, pace).await?;
         let (answered, lag_events) = (Instant::now(), lag_events(&self.projections));
         wait_for(&self.projections, self.log.head()).await?;
         measured.elapsed = begin.elapsed();
@@ -118,7 +128,7 @@ impl Following {
         })
     }
 
-    async fn stop(self) -> Result<()> {
+    pub(super) async fn stop(self) -> Result<()> {
         self.server.stop().await?;
         let projections = self.projections;
         tokio::task::spawn_blocking(move || projections.shutdown())
@@ -166,7 +176,7 @@ fn lag_events(projections: &Projections) -> u64 {
 }
 
 /// Waits until every view has read up to `head`.
-async fn wait_for(projections: &Projections, head: Position) -> Result<()> {
+pub(super) async fn wait_for(projections: &Projections, head: Position) -> Result<()> {
     let begin = Instant::now();
     loop {
         let statuses = projections.statuses();
