@@ -1,6 +1,7 @@
 //! `POST /v1/commands/{aggregate}/{id}/{command}`: one command.
 
 use crate::answer::Accepted;
+use crate::events::refuse_condition;
 use crate::failure::{ExpectedBy, command_problem};
 use crate::headers::{WriteHeaders, content_type};
 use crate::parameters::Parameters;
@@ -22,6 +23,7 @@ pub(crate) async fn execute(
     Parameters::of(&head.uri, &[])?;
     accept::json(&head.headers)?;
     content_type(&head.headers, &["application/json"])?;
+    refuse_condition(&head.headers)?;
     let write = WriteHeaders::read(&head.headers)?;
     let body = body::read(body, &shared.bounds).await?;
     let request = CommandRequest {

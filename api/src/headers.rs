@@ -77,12 +77,12 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Proble
 }
 
 /// The rule of [`checked_text`] for people.
-pub(crate) fn text_rule() -> String {
+fn text_rule() -> String {
     format!("1 to {TEXT_LEN_MAX} bytes of UTF-8 without control characters")
 }
 
 /// An actor or an id of a cause, if it holds to the rule.
-pub(crate) fn checked_text(bytes: &[u8]) -> Option<String> {
+fn checked_text(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     let valid = (1..=TEXT_LEN_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
     valid.then(|| text.to_owned())

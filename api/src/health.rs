@@ -15,13 +15,18 @@ pub(crate) async fn healthz() -> Response {
     fine("{\"status\":\"ok\"}")
 }
 
-/// Ready when the log takes appends.
+/// Ready when the log takes appends and no damage was found in it.
 pub(crate) async fn command_readyz(State(shared): State<Shared>) -> Result<Response, Problem> {
     match shared.api.log_failure.as_ref().and_then(|failure| failure()) {
         None => Ok(fine("{\"status\":\"ready\"}")),
-        Some(failure) => Err(not_ready(format!(
-            "the log takes no appends: {failure}; restart the server"
-        ))),
+        Some(not) => {
+            let said = if not.reason == "log-damaged" {
+                format!("a part of the log cannot be read: {}", not.detail)
+            } else {
+                format!("the log takes no appends: {}", not.detail)
+            };
+            Err(not_ready(said).with("reason", not.reason))
+        }
     }
 }
 

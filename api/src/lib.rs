@@ -19,6 +19,7 @@ mod live;
 mod log;
 mod metrics;
 mod middleware;
+mod object;
 mod operations;
 mod origin;
 mod parameters;

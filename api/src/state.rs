@@ -7,14 +7,14 @@ use crate::metrics::Requests;
 use crate::tail::Tail;
 use annals_commands::Commands;
 use annals_core::Appender;
-use annals_event_store::LogMetrics;
+use annals_event_store::{LogMetrics, NotReady};
 use annals_projections::Projections;
 use axum::http::HeaderValue;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Says why the log takes no more appends until the server is restarted; `None` while it does.
-pub type LogFailure = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+/// Says why the log takes no appends at the moment, or what of it is damaged; `None` while all is well.
+pub type LogFailure = Arc<dyn Fn() -> Option<NotReady> + Send + Sync>;
 
 /// Says the numbers of the log for `/metrics`.
 pub type LogNumbers = Arc<dyn Fn() -> LogMetrics + Send + Sync>;

@@ -184,22 +184,49 @@ fn lines_with_a_key_may_be_sent_again() {
 }
 
 #[test]
-fn who_is_said_for_all_lines_or_in_a_line() {
+fn who_is_said_for_all_lines_and_never_in_a_line() {
     let server = command_server();
-    let mine = json!({"aggregate": "accounts", "id": "acc-1", "command": "deposit", "data": {"amount": 1}, "actor": "boss", "occurred_at": "2017-10-02T10:56:33Z"});
-    let body = format!("{}{mine}", open("acc-1"));
+    let mine = json!({"aggregate": "accounts", "id": "acc-1", "command": "deposit", "data": {"amount": 1}, "occurred_at": "2017-10-02T10:56:33Z"});
+    let mut forged = mine.clone();
+    forged["actor"] = json!("boss");
+    let body = format!("{}{forged}\n{mine}", open("acc-1"));
     let headers = [("annals-actor", "clerk"), ("annals-correlation-id", "batch-7")];
-    assert_eq!(bulk(&server, &headers, &body).lines().len(), 2);
+    let answers = bulk(&server, &headers, &body).lines();
+    assert_eq!(
+        answers.iter().map(|line| &line["status"]).collect::<Vec<_>>(),
+        [&json!(200), &json!(400), &json!(200)]
+    );
+    let detail = answers[1]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("actor") && detail.contains("Annals-Actor"),
+        "the field and the remedy: {detail}"
+    );
     let events = server.get("/v1/streams/accounts/acc-1").json();
     assert_eq!(
         (&events[0]["actor"], &events[1]["actor"]),
-        (&json!("clerk"), &json!("boss"))
+        (&json!("clerk"), &json!("clerk"))
     );
     assert_eq!(
         (&events[0]["correlationid"], &events[1]["correlationid"]),
         (&json!("batch-7"), &json!("batch-7"))
     );
     assert_eq!(events[1]["time"], "2017-10-02T10:56:33Z");
+}
+
+#[test]
+fn a_line_that_is_a_list_of_values_is_no_command() {
+    let server = command_server();
+    let list = r#"["accounts","acc-1","open",{"owner":"ann","holder_name":"Ann"},null,null,null,null]"#;
+    let answers = bulk(&server, &[], &format!("{list}\n5\n{{\"aggregate\":5}}\n")).lines();
+    for (answer, says) in answers
+        .iter()
+        .zip(["a JSON object", "a JSON object", "expected a string"])
+    {
+        assert_eq!(answer["status"], 400, "{answer}");
+        let detail = answer["detail"].as_str().unwrap();
+        assert!(detail.contains(says) && !detail.contains("struct"), "{detail}");
+    }
+    assert_eq!(server.get("/v1/log").json()["head"], "0");
 }
 
 #[test]

@@ -100,11 +100,32 @@ fn a_condition_that_cannot_be_read_is_refused() {
         (r#"{"after":"0"}"#, "at least one"),
         (r#"{"tags":["seat"],"after":"0"}"#, "key=value"),
         (r#"{"tags":["a=b"],"after":"x"}"#, "a position"),
+        (r#"[["Thing"],["email=a"],"0"]"#, "a JSON object"),
+        (r#"{"types":[""],"after":"0"}"#, "no type of events"),
+        (r#"{"tags":["a=b "],"after":"0"}"#, "a space"),
+        (r#"{"tags":[" a=b"],"after":"0"}"#, "key=value"),
     ] {
         let answer = take(&server, "ann", "e-1", "seat=1", condition);
         answer.is_problem(400, "invalid-header", says);
     }
     take(&server, "ann", "e-1", "seat=1", &taken("seat=1", "7")).is_problem(400, "invalid-append", "ends at 0");
+    assert_eq!(server.get("/v1/log").json()["head"], "0");
+}
+
+#[test]
+fn a_condition_at_a_command_is_refused_and_says_where_it_belongs() {
+    let server = command_server();
+    let command = r#"{"owner":"ann","holder_name":"Ann"}"#;
+    let condition = taken("seat=1", "0");
+    let headers = [(CONDITION, condition.as_str())];
+    let refused = server.post_with("/v1/commands/accounts/acc-1/open", &headers, command);
+    refused.is_problem(400, "invalid-header", "/v1/streams/");
+    let headers = [
+        ("content-type", "application/x-ndjson"),
+        (CONDITION, condition.as_str()),
+    ];
+    let refused = server.request("POST", "/v1/commands", &headers, b"{}\n");
+    refused.is_problem(400, "invalid-header", "/v1/streams/");
     assert_eq!(server.get("/v1/log").json()["head"], "0");
 }
 

@@ -28,8 +28,8 @@ pub use memory::MemoryLog;
 pub use metrics::{CacheMetrics, LogMetrics};
 pub use salvage::{Salvage, SalvageError, SalvageFound, SalvageSummary};
 pub use sled::{
-    LogSettings, OpenError, ProbeCommand, SledLog, SledSnapshots, VerifyProblem, VerifyProgress, VerifyReport,
-    examine_volume,
+    LogSettings, NotReady, OpenError, ProbeCommand, SledLog, SledSnapshots, VerifyProblem, VerifyProgress,
+    VerifyReport, examine_volume,
 };
 #[doc(hidden)]
 pub use sled::{alter_index, decode_index_block};

@@ -331,6 +331,48 @@ fn a_command_that_keeps_failing_parks_its_key_until_it_is_retried_or_skipped() {
 }
 
 #[test]
+fn a_parked_command_outlives_restarts_and_is_listed_while_nothing_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, sent) = (MemoryLog::new("test"), Arc::new(Sent::default()));
+    sent.broken.lock().unwrap().insert("ann".into());
+    let projections = run(&log, &sent, dir.path());
+    append(&log, "ann", &[counted(2, "red"), counted(2, "red")]);
+    let first = dead(&projections);
+    // Tried once more in vain: that decision must not be heeded again by each start.
+    decide(&projections, &log, &projections.retry(&first.id, "").unwrap());
+    until("it failed anew", || {
+        let letters = projections.dead_letters();
+        letters.len() == 1
+            && letters[0].state == DeadLetterState::Parked
+            && letters[0].last_failed_at > first.last_failed_at
+    });
+    let letter = dead(&projections);
+    projections.shutdown();
+    drop(projections);
+
+    let reactors = [ReactorDefinition::of(Reminder)];
+    let offline = dead_letters_offline(&[], &reactors, &quick(dir.path())).unwrap();
+    assert_eq!(offline, std::slice::from_ref(&letter));
+
+    // What was wrong is mended; a person has to say so all the same.
+    sent.broken.lock().unwrap().clear();
+    let projections = run(&log, &sent, dir.path());
+    assert_eq!(dead(&projections), letter);
+    append(&log, "bob", &[counted(2, "red")]);
+    until("bob is not held up", || sent.of("bob") == 1);
+    assert_eq!((dead(&projections), sent.of("ann")), (letter.clone(), 0));
+    decide(&projections, &log, &projections.retry(&letter.id, "mended").unwrap());
+    until("all is sent", || sent.of("ann") == 2);
+    until("nothing waits", || projections.dead_letters().is_empty());
+    projections.shutdown();
+    drop(projections);
+    assert_eq!(dead_letters_offline(&[], &reactors, &quick(dir.path())).unwrap(), []);
+    let projections = run(&log, &sent, dir.path());
+    caught_up(&projections, &log);
+    assert_eq!((sent.of("ann"), projections.dead_letters().len()), (2, 0));
+}
+
+#[test]
 fn what_fails_because_of_the_moment_is_tried_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let (log, sent) = (MemoryLog::new("test"), Arc::new(Sent::default()));

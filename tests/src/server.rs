@@ -51,6 +51,13 @@ impl Launch {
         })
     }
 
+    /// With another program in place of the binary under test: a backend of its own, made with the same library.
+    #[must_use]
+    pub fn of(mut self, program: &Path) -> Self {
+        self.program = vec![program.into()];
+        self
+    }
+
     /// With a further argument.
     #[must_use]
     pub fn argument(mut self, argument: impl Into<OsString>) -> Self {

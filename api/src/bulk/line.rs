@@ -2,7 +2,8 @@
 
 use crate::answer::Accepted;
 use crate::failure::{ExpectedBy, command_problem, too_large};
-use crate::headers::{checked_text, rfc3339, text_rule};
+use crate::headers::rfc3339;
+use crate::object::object;
 use crate::problem::Problem;
 use annals_commands::{CommandBody, CommandError, CommandOutcome, CommandRequest};
 use annals_core::{APPEND_BYTES_MAX, Expected, Metadata, Version};
@@ -38,13 +39,13 @@ struct Fields<'a> {
     actor: Option<Cow<'a, str>>,
 }
 
-/// Reads a line. What it does not say of who and why is taken from the headers of the request.
+/// Reads a line. Who and why is taken from the headers of the request.
 pub(crate) fn read(line: &Bytes, metadata: &Metadata) -> Result<CommandRequest, Problem> {
     let invalid = |detail: String| Problem::malformed("invalid-line", "Invalid line", detail);
     if line.trim_ascii().is_empty() {
         return Err(invalid("the line is blank: leave it out".into()));
     }
-    let fields: Fields<'_> = serde_json::from_slice(line).map_err(|error| {
+    let fields: Fields<'_> = object(line).map_err(|error| {
         invalid(format!(
             "the line is not a command: {error}; write {{\"aggregate\":…,\"id\":…,\"command\":…,\"data\":{{…}}}}"
         ))
@@ -56,10 +57,12 @@ pub(crate) fn read(line: &Bytes, metadata: &Metadata) -> Result<CommandRequest, 
         ),
         None => None,
     };
-    let mut metadata = metadata.clone();
-    if let Some(actor) = fields.actor {
-        let checked = checked_text(actor.as_bytes()).ok_or_else(|| invalid(format!("actor: {}", text_rule())))?;
-        metadata.actor = Some(checked);
+    if fields.actor.is_some() {
+        // Who it is will be what authentication says, once there is one; it is never what a line says.
+        return Err(invalid(
+            "actor: a line cannot say on whose behalf it is: leave it out, and send the header Annals-Actor with the request"
+                .into(),
+        ));
     }
     Ok(CommandRequest {
         category: fields.aggregate.into_owned(),
@@ -77,7 +80,7 @@ pub(crate) fn read(line: &Bytes, metadata: &Metadata) -> Result<CommandRequest, 
             Some(version) => Expected::Exact(Version::new(version)),
         },
         occurred_at,
-        metadata,
+        metadata: metadata.clone(),
     })
 }
 

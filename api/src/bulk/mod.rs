@@ -8,6 +8,7 @@ mod line;
 mod lines;
 mod window;
 
+use crate::events::refuse_condition;
 use crate::headers::{IDEMPOTENCY_KEY, OCCURRED_AT, content_type, metadata, single};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
@@ -47,6 +48,7 @@ pub(crate) async fn bulk(
             ));
         }
     }
+    refuse_condition(&headers)?;
     let room = shared.bounds.bulk()?;
     let window = Window::new(shared.api.commands.clone(), metadata(&headers)?, Lines::new(body));
     let answers = stream::unfold((window, room), |(mut window, room)| async {

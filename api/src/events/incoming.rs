@@ -3,9 +3,10 @@
 //! Attributes and their types: CloudEvents 1.0, <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md>.
 
 use super::attributes::{Attributes, check_json};
+use super::condition::tag;
 use crate::headers::rfc3339;
 use crate::problem::Problem;
-use annals_core::{CONTENT_TYPE_JSON, EVENT_ID_LEN_MAX, EventId, NewEvent, StreamId, TAGS_MAX, Tag};
+use annals_core::{CONTENT_TYPE_JSON, EVENT_ID_LEN_MAX, EventId, NewEvent, StreamId, TAGS_MAX, Tag, plain_error};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::value::RawValue;
@@ -31,7 +32,8 @@ const OWNED: [(&str, &str); 8] = [
 /// Reads the CloudEvents of a body: one object or, if `batch` allows it, an array of them.
 pub(crate) fn read(body: &[u8], stream: &StreamId, shape: Shape) -> Result<Vec<NewEvent>, Problem> {
     let array = body.trim_ascii_start().first() == Some(&b'[');
-    let malformed = |error: serde_json::Error| invalid(None, format!("the body cannot be read: {error}"));
+    let malformed =
+        |error: serde_json::Error| invalid(None, format!("the body cannot be read: {}", plain_error(&error)));
     let events = match (array, shape) {
         (true, Shape::Single) => {
             return Err(invalid(
@@ -174,10 +176,7 @@ fn bounded(name: &str, value: &RawValue, len_max: usize) -> Result<String, Strin
 }
 
 fn tags(text: &str) -> Result<Vec<Tag>, String> {
-    let tags: Vec<Tag> = text
-        .split(',')
-        .map(|tag| Tag::parse(tag.trim()).map_err(|error| error.to_string()))
-        .collect::<Result<_, _>>()?;
+    let tags: Vec<Tag> = text.split(',').map(|text| tag(text.trim())).collect::<Result<_, _>>()?;
     if tags.len() > TAGS_MAX {
         return Err(format!(
             "an event has at most {TAGS_MAX} tags, this one has {}",

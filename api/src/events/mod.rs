@@ -13,6 +13,7 @@ mod scan;
 mod stream;
 
 pub(crate) use append::append;
+pub(crate) use condition::refuse_condition;
 pub(crate) use incoming::{Shape, read as read_events};
 pub(crate) use page::next_link;
 pub(crate) use read_one::read_one;

@@ -120,12 +120,15 @@ impl Server {
         }
     }
 
-    /// Posts a body of this content type; the answer's bytes.
-    pub(crate) fn post_body(&self, path: &str, content_type: &str, content: &[u8]) -> Result<Vec<u8>> {
-        let request = self
+    /// Posts lines of JSON, on behalf of somebody if it is said of whom; the answer's bytes.
+    pub(crate) fn post_lines(&self, path: &str, actor: Option<&str>, content: &[u8]) -> Result<Vec<u8>> {
+        let mut request = self
             .agent
             .post(format!("{}{path}", self.url))
-            .header("content-type", content_type);
+            .header("content-type", "application/x-ndjson");
+        if let Some(actor) = actor {
+            request = request.header("annals-actor", actor);
+        }
         body(self.checked(path, request.send(content))?)
     }
 

@@ -13,6 +13,7 @@
 
 mod backend;
 mod banner;
+mod bounded;
 mod cli;
 mod config;
 mod dispatcher;

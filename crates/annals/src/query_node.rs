@@ -5,6 +5,7 @@
 
 use crate::backend::Backend;
 use crate::banner;
+use crate::failure_config::FailureLimits;
 use crate::follow::{About, FetchError, FollowedLog, about};
 use crate::http::Server;
 use crate::query_dir::{Followed, QueryDir};
@@ -33,6 +34,7 @@ pub(crate) struct QueryNode {
     query_url: String,
     first: Met,
     bounds: ApiBounds,
+    failures: FailureLimits,
 }
 
 /// What is known of the log at a beginning.
@@ -73,7 +75,14 @@ impl QueryNode {
             query_url,
             first,
             bounds: ApiBounds::default(),
+            failures: FailureLimits::default(),
         })
+    }
+
+    /// With other settings for its views.
+    pub(crate) fn failing(mut self, failures: FailureLimits) -> Self {
+        self.failures = failures;
+        self
     }
 
     /// With other bounds for requests and answers.
@@ -96,7 +105,7 @@ impl QueryNode {
         let (dir, server) = (self.dir, self.server);
         loop {
             let listener = TcpListener::from_std(self.listener.try_clone()?)?;
-            let mut running = Running::start(backend, &dir, &server, met).await?;
+            let mut running = Running::start(backend, &dir, &self.failures, &server, met).await?;
             running.state.bounds = self.bounds;
             match running.serve(listener, &mut signals).await? {
                 Ended::Told => return Ok(()),
@@ -171,13 +180,20 @@ enum Ended {
 }
 
 impl Running {
-    async fn start(backend: &Backend, dir: &QueryDir, server: &Server, met: Met) -> Result<Self> {
+    async fn start(
+        backend: &Backend,
+        dir: &QueryDir,
+        failures: &FailureLimits,
+        server: &Server,
+        met: Met,
+    ) -> Result<Self> {
         let about = &met.about;
         dir.remember(&Followed::new(&about.name, about.domain.as_deref(), about.epoch))?;
         let log = Arc::new(FollowedLog::start(server, about, met.heard)?);
         let commands = backend.commands(Arc::clone(&log) as Arc<dyn Appender>)?;
         let (catalog, views) = (Arc::clone(commands.catalog()), backend.views().to_vec());
-        let (read, settings) = (Arc::clone(&log) as Arc<dyn EventLog>, dir.settings());
+        let (read, mut settings) = (Arc::clone(&log) as Arc<dyn EventLog>, dir.settings());
+        failures.apply(&mut settings);
         let starting = move || Projections::start(read, catalog, views, Vec::new(), None, settings);
         let projections = tokio::task::spawn_blocking(starting).await??;
         let mut state = ApiState::new(commands);

@@ -59,6 +59,12 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
+    /// An error if a port that the role needs is in use, see [`check_free`].
+    pub(crate) fn check_free(addresses: &Addresses, role: Role) -> Result<()> {
+        let wanted = [(addresses.command, "--command-addr"), (addresses.query, "--query-addr")];
+        check_free(if role == Role::All { &wanted } else { &wanted[..1] })
+    }
+
     /// Binds the ports that the role needs.
     pub(crate) async fn bind(addresses: &Addresses, role: Role) -> Result<Self> {
         let command = bind(addresses.command, "--command-addr").await?;
@@ -71,14 +77,28 @@ impl Listeners {
 }
 
 pub(crate) async fn bind(address: SocketAddr, option: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| not_bound(error, address, option))
+}
+
+/// An error if a port that is needed is in use. To be asked before a directory is made, so that none is left behind.
+pub(crate) fn check_free(wanted: &[(SocketAddr, &str)]) -> Result<()> {
+    for (address, option) in wanted {
+        let bound = std::net::TcpListener::bind(address);
+        bound.map_err(|error| not_bound(error, *address, option))?;
+    }
+    Ok(())
+}
+
+fn not_bound(error: io::Error, address: SocketAddr, option: &str) -> anyhow::Error {
+    match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
             "port {} is in use: stop what listens there, or choose another with {option} {}:0 (0 takes a free port)",
             address.port(),
             address.ip()
         ),
         _ => anyhow::Error::from(error).context(format!("cannot listen on {address} ({option})")),
-    })
+    }
 }
 
 /// Work that goes on beside the servers, on the node's commands; dropped when the servers stop.
@@ -151,7 +171,7 @@ fn state(node: &Node) -> ApiState {
         tracing::info!(head = written.head.get(), bytes = written.bytes, "a backup was taken");
         Ok(())
     }));
-    state.log_failure = Some(Arc::new(move || log.fatal()));
+    state.log_failure = Some(Arc::new(move || log.not_ready()));
     state
 }
 

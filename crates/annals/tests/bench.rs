@@ -112,7 +112,18 @@ fn what_cannot_be_measured_is_refused_with_what_to_write() {
     let dir = tempfile::tempdir().unwrap();
     for (arguments, says) in [
         ("bench --rate 0", "--rate"),
+        ("bench --rate 1e99", "--rate"),
+        ("bench --rate nan", "--rate"),
+        ("bench --rate 1e7 --seconds 1e4", "fewer a second"),
+        ("bench --seconds 1e12", "--seconds"),
+        ("bench --seconds 0", "--seconds"),
+        ("bench --seconds inf", "--seconds"),
+        ("bench --events 0", "--events is out of bounds"),
+        ("bench --events 18446744073709551615", "--events is out of bounds"),
+        ("bench --report nowhere/bench.json", "cannot write the report"),
+        ("bench --report .", "cannot write the report"),
         ("bench --in-flight 0", "--in-flight"),
+        ("bench --in-flight 1000000", "--in-flight"),
         ("bench --only append-sustained", "--events N"),
         ("bench --only everything", "append-64"),
         ("bench --url x", "http://127.0.0.1:8080"),
@@ -121,6 +132,55 @@ fn what_cannot_be_measured_is_refused_with_what_to_write() {
         run(dir.path(), arguments).exits(2).says(says);
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_report_is_not_written_into_a_data_directory_and_one_that_is_there_is_kept_until_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    run_with(annals(), dir.path(), "load -", &common::three_orders()).exits(0);
+    let identity = std::fs::read(dir.path().join("annals-data/annals.json")).unwrap();
+    run(dir.path(), "bench --report annals-data/annals.json")
+        .exits(2)
+        .says("name a file elsewhere");
+    assert_eq!(
+        std::fs::read(dir.path().join("annals-data/annals.json")).unwrap(),
+        identity
+    );
+    std::fs::write(dir.path().join("bench.json"), "of yesterday").unwrap();
+    run(dir.path(), "bench --url http://127.0.0.1:1 --report bench.json").exits(2);
+    let report = report(&dir.path().join("bench.json"));
+    assert!(report["error"].is_string(), "a run that failed says why: {report}");
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = || std::fs::read_dir(dir.path()).unwrap().count();
+    let mut killed = annals()
+        .args(["bench", "--only", "append-1", "--seconds", "600"])
+        .current_dir(dir.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = std::time::Instant::now();
+    let open = || {
+        let inside = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().path().join("data/log/manifest.json");
+        std::fs::read_dir(dir.path())
+            .unwrap()
+            .any(|entry| inside(entry).exists())
+    };
+    while !open() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it did not begin");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let measure = "bench --only append-1 --seconds 0.01 --format json";
+    run(dir.path(), measure).exits(0);
+    assert_eq!(entries(), 1, "one that runs is left alone");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    run(dir.path(), measure).exits(0).says("had left");
+    assert_eq!(entries(), 0, "one that was killed is not");
 }
 
 #[test]

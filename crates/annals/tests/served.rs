@@ -63,7 +63,10 @@ fn a_server_takes_commands_serves_views_and_stops_in_order() {
             "rebuild --all --compare",
             format!("use its query API, --url {query_url}, or"),
         ),
-        ("projections resume fulfilment --from 1", "stop it first".to_owned()),
+        (
+            "projections resume fulfilment --from 1",
+            format!("use its query API, --url {query_url}, or"),
+        ),
         (
             "serve --command-addr 127.0.0.1:0 --query-addr 127.0.0.1:0",
             "stop it first, or name another --data directory".to_owned(),
@@ -78,6 +81,40 @@ fn a_server_takes_commands_serves_views_and_stops_in_order() {
     assert_eq!(code, 0, "{rest}");
     assert!(run(dir.path(), "events --type PaymentRefunded").exits(0).lines().len() == 1);
     run(dir.path(), "verify").exits(0);
+}
+
+#[test]
+fn who_a_line_names_did_it_whether_the_lines_are_loaded_offline_or_into_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines: Vec<String> = [Some("ann"), Some("Zoë"), Some("Zoë"), None, Some("ann")]
+        .iter()
+        .enumerate()
+        .map(|(number, actor)| {
+            let mut line = serde_json::json!({
+                "aggregate": "users", "id": format!("u{number}"), "command": "register", "key": format!("k-{number}"),
+                "data": { "email": format!("u{number}@example.org"), "name": "U" },
+            });
+            if let Some(actor) = actor {
+                line["actor"] = (*actor).into();
+            }
+            line.to_string()
+        })
+        .collect();
+    let text = lines.join("\n");
+    let actors = |place: &str| -> Vec<Value> {
+        let events = run(dir.path(), &format!("events --format json {place}"))
+            .exits(0)
+            .lines();
+        events.iter().map(|event| event["actor"].clone()).collect()
+    };
+    run_with(annals(), dir.path(), "load - --data offline", &text).exits(0);
+    let server = Served::start(annals(), dir.path(), "serve --data online");
+    let url = server.command_url.clone();
+    run_with(annals(), dir.path(), &format!("load - --url {url}"), &text).exits(0);
+    assert_eq!(actors(&format!("--url {url}")), actors("--data offline"));
+    assert_eq!(actors("--data offline"), ["ann", "Zoë", "Zoë", "anonymous", "ann"]);
+    let (code, rest) = server.stop();
+    assert_eq!(code, 0, "{rest}");
 }
 
 #[test]

@@ -150,8 +150,10 @@ fn a_setting_that_is_not_known_is_named_with_its_file() {
 fn a_queue_that_no_append_fits_into_is_refused_before_anything_is_made() {
     let dir = here();
     for (setting, says) in [
-        ("queue_appends_max = 0", "1 or more"),
-        ("queue_bytes_max = 1048576", "2097152 or more"),
+        ("queue_appends_max = 0", "1 at least"),
+        ("queue_bytes_max = 1048576", "2097152 at least"),
+        ("volume_bytes_max = 0", "1048576 at least"),
+        ("volume_bytes_max = 1", "1048576 at least"),
     ] {
         std::fs::write(dir.path().join("annals.toml"), format!("[log]\n{setting}\n")).unwrap();
         run(dir.path(), "serve --config annals.toml")
@@ -172,6 +174,28 @@ fn a_port_in_use_is_named_with_the_option_that_changes_it() {
         .exits(2)
         .says(&port.to_string())
         .says("--query-addr");
+    for (verb, option) in [
+        (format!("serve --command-addr 127.0.0.1:{port}"), "--command-addr"),
+        (
+            format!("serve --role command --command-addr 127.0.0.1:{port}"),
+            "--command-addr",
+        ),
+        (
+            format!("serve --role query --log http://127.0.0.1:1 --query-addr 127.0.0.1:{port}"),
+            "--query-addr",
+        ),
+        (
+            format!("demo --data annals-data --command-addr 127.0.0.1:{port} --query-addr 127.0.0.1:0"),
+            "--command-addr",
+        ),
+    ] {
+        run(dir.path(), &verb).exits(2).says(option);
+    }
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "no data directory is left behind"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod event_id;
 mod histogram;
 mod log;
 mod personal;
+mod plain;
 mod position;
 mod record;
 mod snapshot;
@@ -30,6 +31,7 @@ pub use log::{
     Metadata, NewEvent, QUERY_TAGS_MAX, QUERY_TYPES_MAX, StreamHead,
 };
 pub use personal::Personal;
+pub use plain::plain_error;
 pub use position::{Epoch, Position, Version};
 pub use record::{
     CONTENT_TYPE_JSON, CONTENT_TYPE_MSGPACK, EXTENSIONS_MAX, EventIdRef, Fingerprint, HEADER_LEN_MAX, Header,

@@ -188,7 +188,7 @@ fn rows_and_states_are_stored_and_indexed() {
     assert_eq!(rmp_serde::from_slice::<Balance>(&bytes).unwrap(), row);
     assert_eq!(
         Balance::INDEXES,
-        [("balance", IndexKind::Number), ("opened_on", IndexKind::Text)]
+        [("balance", IndexKind::Number), ("opened_on", IndexKind::Date)]
     );
     assert_eq!(row.index_values(), [Some(IndexValue::Number(7)), None]);
     let account = Account {

@@ -34,7 +34,7 @@ pub struct SledLog {
     writer: Mutex<Option<JoinHandle<()>>>,
     sealer: Mutex<Option<Sealer>>,
     /// The writer has one of its own, which sees the same.
-    clock: Mutex<LogClock>,
+    pub(super) clock: Mutex<LogClock>,
 }
 
 impl SledLog {
@@ -145,11 +145,11 @@ impl EventLog for SledLog {
     }
 
     fn read(&self, after: Position, bytes_max: usize) -> Result<Vec<Block>, LogError> {
-        self.shared.read(after, bytes_max)
+        self.noted(self.shared.read(after, bytes_max))
     }
 
     fn read_one(&self, position: Position) -> Result<Option<Record>, LogError> {
-        self.shared.record(position)
+        self.noted(self.shared.record(position))
     }
 
     fn read_stream(
@@ -159,20 +159,20 @@ impl EventLog for SledLog {
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<Record>, LogError> {
-        self.shared.read_stream(stream, from, direction, limit)
+        self.noted(self.shared.read_stream(stream, from, direction, limit))
     }
 
     fn stream_head(&self, stream: &StreamId) -> Result<Option<StreamHead>, LogError> {
-        self.shared.stream_head(stream)
+        self.noted(self.shared.stream_head(stream))
     }
 
     fn find_command(&self, stream: &StreamId, key: &str) -> Result<Option<Position>, LogError> {
-        let found = self.shared.find_command(stream, key)?;
+        let found = self.noted(self.shared.find_command(stream, key))?;
         Ok(found.filter(|position| *position <= self.head()))
     }
 
     fn find_event(&self, id: &EventId) -> Result<Option<Position>, LogError> {
-        self.shared.find_event(id)
+        self.noted(self.shared.find_event(id))
     }
 
     fn now(&self) -> Option<DateTime<Utc>> {
@@ -181,11 +181,11 @@ impl EventLog for SledLog {
     }
 
     fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError> {
-        self.shared.position_at(time.timestamp_micros())
+        self.noted(self.shared.position_at(time.timestamp_micros()))
     }
 
     fn read_matching(&self, query: &EventQuery, after: Position, limit: usize) -> Result<Matching, LogError> {
-        self.shared.read_matching(query, after, limit)
+        self.noted(self.shared.read_matching(query, after, limit))
     }
 }
 

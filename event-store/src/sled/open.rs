@@ -85,6 +85,7 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<Opened, OpenE
         counters: Counters::default(),
         syncs: Arc::new(Syncs::default()),
         fatal: OnceLock::new(),
+        damage: OnceLock::new(),
         settings,
     });
     catch_up(&shared)?;

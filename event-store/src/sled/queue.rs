@@ -180,6 +180,11 @@ impl Queue {
         }
     }
 
+    /// Why further appends are refused, if they are.
+    pub(super) fn closed(&self) -> Option<String> {
+        self.state().closed.clone()
+    }
+
     /// Refuses further appends; those that wait are still taken.
     pub(super) fn close(&self, why: &str) {
         self.state().closed.get_or_insert_with(|| why.to_owned());

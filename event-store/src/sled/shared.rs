@@ -11,7 +11,9 @@ use super::watchdog::Syncs;
 use crate::event_ids::millis_of;
 use crate::head::DurableHead;
 use crate::secret::LogSecret;
-use annals_core::{Block, Direction, Epoch, EventId, LogError, Position, Record, StreamHead, StreamId, Version};
+use annals_core::{
+    AppendError, Block, Direction, Epoch, EventId, LogError, Position, Record, StreamHead, StreamId, Version,
+};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::path::PathBuf;
@@ -49,6 +51,8 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) syncs: Arc<Syncs>,
     pub(super) fatal: OnceLock<String>,
+    /// What a read first found damaged.
+    pub(super) damage: OnceLock<String>,
 }
 
 impl Shared {
@@ -57,6 +61,19 @@ impl Shared {
         let why = self.fatal.get_or_init(|| why.to_owned());
         self.queue.abort(why);
         self.recent.fail();
+    }
+
+    /// An error while the disk has less space than is kept in reserve.
+    pub(super) fn check_space(&self) -> Result<(), AppendError> {
+        let (path, reserve) = (&self.log_path, self.settings.reserve_bytes);
+        match rustix::fs::statvfs(path) {
+            Ok(stat) if stat.f_bavail.saturating_mul(stat.f_frsize) < reserve => Err(AppendError::StorageFull {
+                free: stat.f_bavail * stat.f_frsize,
+                reserve,
+            }),
+            // A file system that does not say how full it is cannot be watched.
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn read(&self, after: Position, bytes_max: usize) -> Result<Vec<Block>, LogError> {

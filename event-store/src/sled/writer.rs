@@ -209,7 +209,7 @@ impl Writer {
         let recorded = match self
             .clock
             .now()
-            .and_then(|recorded| self.check_space().map(|()| recorded))
+            .and_then(|recorded| self.shared.check_space().map(|()| recorded))
         {
             Ok(recorded) => recorded,
             Err(error) => {
@@ -237,18 +237,6 @@ impl Writer {
             self.answers.add(queued.answer, result);
         }
         self.write(records)
-    }
-
-    fn check_space(&self) -> Result<(), AppendError> {
-        let (path, reserve) = (&self.shared.log_path, self.shared.settings.reserve_bytes);
-        match rustix::fs::statvfs(path) {
-            Ok(stat) if stat.f_bavail.saturating_mul(stat.f_frsize) < reserve => Err(AppendError::StorageFull {
-                free: stat.f_bavail * stat.f_frsize,
-                reserve,
-            }),
-            // A file system that does not say how full it is cannot be watched.
-            _ => Ok(()),
-        }
     }
 
     /// Whether the append repeats something of this group, which is not readable yet.

@@ -4,7 +4,8 @@
 
 use super::board::DeadLetter;
 use super::operations::{Operation, OperationError, Verb, What};
-use crate::Projections;
+use crate::{ProjectionState, ProjectionStatus, Projections};
+use annals_core::Position;
 
 impl Projections {
     /// All dead letters: view by view and reactor by reactor, in the order these were given. Does no I/O.
@@ -45,11 +46,43 @@ impl Projections {
         let known: Vec<_> = views.chain(reactors).collect();
         let verb = if pause { Verb::Pause } else { Verb::Resume };
         match known.iter().find(|(one, _)| *one == name) {
-            Some((name, version)) => Operation::new(name, *version, verb, reason),
+            Some((name, version)) => {
+                if !pause {
+                    self.check_rests(name)?;
+                }
+                Operation::new(name, *version, verb, reason)
+            }
             None => Err(OperationError::Unknown {
                 name: name.chars().take(80).collect(),
                 known: known.iter().map(|(name, _)| (*name).to_owned()).collect(),
             }),
+        }
+    }
+
+    /// The decision to tell a reactor from where to go on. To be recorded once [`Projections::resume_reactor`] has done it.
+    pub fn going_on(&self, name: &str, from: Position, reason: &str) -> Result<Operation, OperationError> {
+        let known = || self.running.reactors.iter().map(|reactor| reactor.name());
+        if !known().any(|one| one == name) {
+            return Err(OperationError::Unknown {
+                name: name.chars().take(80).collect(),
+                known: known().map(str::to_owned).collect(),
+            });
+        }
+        Ok(Operation::new(name, None, Verb::Resume, reason)?.going_on_from(from))
+    }
+
+    /// An error if resuming could only seem to do something.
+    fn check_rests(&self, name: &str) -> Result<(), OperationError> {
+        let stopped = |status: &ProjectionStatus| status.name == name && status.state == ProjectionState::Stopped;
+        let Some(status) = self.statuses().into_iter().find(stopped) else {
+            return Ok(());
+        };
+        let (name, detail) = (name.to_owned(), status.error.unwrap_or_default());
+        let reactor = self.running.reactors.iter().find(|reactor| reactor.name() == name);
+        if reactor.is_some_and(|reactor| reactor.waits()) {
+            Err(OperationError::Waits { name, detail })
+        } else {
+            Err(OperationError::Stopped { name, detail })
         }
     }
 

@@ -1,14 +1,17 @@
 //! What can be read of dead letters while no server runs.
 
 use super::board::{DeadLetter, DeadLetterState, dead_letter};
+use crate::reactors::parked_commands;
 use crate::store::{Letter, StoreError, Stores};
 use crate::views::{ViewStore, ViewsDir};
-use crate::{ProjectionSettings, RebuildError, ViewDefinition};
+use crate::{ProjectionSettings, ReactorDefinition, RebuildError, ViewDefinition};
 use std::sync::Arc;
 
-/// The dead letters of views, read from their stores. Blocks. Those of reactors are known only while they run.
+/// The dead letters of views, read from their stores, and those commands of reactors that are parked, from their outboxes.
+/// Blocks. The event at which a reactor has stopped is known only while it runs.
 pub fn dead_letters_offline(
     views: &[ViewDefinition],
+    reactors: &[ReactorDefinition],
     settings: &ProjectionSettings,
 ) -> Result<Vec<DeadLetter>, RebuildError> {
     let mut found = Vec::new();
@@ -30,6 +33,9 @@ pub fn dead_letters_offline(
                 },
             )
         }));
+    }
+    for reactor in reactors {
+        found.extend(parked_commands(settings, reactor.name()));
     }
     Ok(found)
 }

@@ -34,6 +34,25 @@ pub enum OperationError {
     /// A name that no stream can have.
     #[error("no view or reactor has the name {0}")]
     Name(String),
+    /// The reactor does not rest: it does not know from where to go on.
+    #[error(
+        "reactor {name} was not paused, it waits to be told which event is the first that it has not answered: say it with \
+         `annals projections resume {name} --from POSITION`, or {{\"from\": \"POSITION\"}} over REST. {detail}"
+    )]
+    Waits {
+        /// The reactor.
+        name: String,
+        /// Why it does not know.
+        detail: String,
+    },
+    /// The view or reactor does not rest: it has stopped.
+    #[error("{name} was not paused, it has stopped, and resuming it would change nothing: {detail}")]
+    Stopped {
+        /// The view or reactor.
+        name: String,
+        /// Why, and what to do about it.
+        detail: String,
+    },
     /// The decision has no reason, or too long a one.
     #[error("{0}")]
     Reason(String),
@@ -77,6 +96,7 @@ pub struct Operation {
     version: Option<u32>,
     verb: Verb,
     reason: String,
+    from: Option<Position>,
 }
 
 /// Longest reason in bytes.
@@ -100,6 +120,7 @@ impl Operation {
             version,
             verb,
             reason: reason.to_owned(),
+            from: None,
         })
     }
 
@@ -115,6 +136,11 @@ impl Operation {
                 known.join(", ")
             )));
         };
+        if matches!(event, OperationEvent::ProjectionResumed { from: Some(_), .. }) {
+            return Err(OperationError::NoDecision(
+                "a reactor is told from where to go on at its own node: leave `from` out".to_owned(),
+            ));
+        }
         let said = event.said();
         if said.projection != name {
             return Err(OperationError::NoDecision(format!(
@@ -123,6 +149,13 @@ impl Operation {
             )));
         }
         Self::new(name, said.version, said.verb, &said.reason)
+    }
+
+    /// Of a reactor that is resumed: told from where to go on.
+    #[must_use]
+    pub fn going_on_from(mut self, from: Position) -> Self {
+        self.from = Some(from);
+        self
     }
 
     /// The view or reactor that it is about.
@@ -163,7 +196,11 @@ impl Operation {
                 reason,
             },
             Verb::Pause => OperationEvent::ProjectionPaused { projection, reason },
-            Verb::Resume => OperationEvent::ProjectionResumed { projection, reason },
+            Verb::Resume => OperationEvent::ProjectionResumed {
+                projection,
+                reason,
+                from: self.from.map(Position::get),
+            },
         }
     }
 }
@@ -194,6 +231,8 @@ enum OperationEvent {
     ProjectionResumed {
         projection: String,
         reason: String,
+        /// From where a reactor was told to go on; absent for one that was only paused.
+        from: Option<u64>,
     },
 }
 
@@ -330,7 +369,7 @@ impl OperationEvent {
                 reason,
             } => (projection, version, Verb::Skip(what(position, key, number)), reason),
             Self::ProjectionPaused { projection, reason } => (projection, None, Verb::Pause, reason),
-            Self::ProjectionResumed { projection, reason } => (projection, None, Verb::Resume, reason),
+            Self::ProjectionResumed { projection, reason, .. } => (projection, None, Verb::Resume, reason),
         };
         Said {
             projection,
@@ -387,5 +426,7 @@ mod tests {
         assert!(refused("ProjectionPaused", r#"{"projection":"payments","reason":""}"#).contains("payments"));
         let skip = r#"{"projection":"orders","version":1,"position":1,"key":null,"number":null,"reason":" "}"#;
         assert!(refused("DeadLetterSkipped", skip).contains("needs a reason"));
+        let resumed = r#"{"projection":"orders","reason":"","from":1}"#;
+        assert!(refused("ProjectionResumed", resumed).contains("at its own node"));
     }
 }

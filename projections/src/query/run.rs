@@ -209,7 +209,7 @@ impl Page {
             IndexRange::Equal(value) => (Some(value), Some(value)),
             IndexRange::Between { from, to } => (from.as_ref(), to.as_ref()),
         };
-        if from.into_iter().chain(to).any(|value| kind_of(value) != kind) {
+        if from.into_iter().chain(to).any(|value| !kind.holds(value)) {
             return Err(QueryError::WrongKind {
                 view: view.name().to_owned(),
                 index: name.to_owned(),
@@ -258,14 +258,6 @@ fn indexed_row(reader: &RowReader<'_>, key: &str, as_of: Option<Position>) -> Re
         Some(at) => reader.row_as_of(key, at)?,
     };
     stored.ok_or_else(|| StoreError::Damaged("it stands in an index and is missing".into()))
-}
-
-fn kind_of(value: &IndexValue) -> IndexKind {
-    match value {
-        IndexValue::Bool(_) => IndexKind::Bool,
-        IndexValue::Number(_) => IndexKind::Number,
-        IndexValue::Text(_) => IndexKind::Text,
-    }
 }
 
 /// Compares whole values: texts that are cut in the index stand in it with what begins alike.

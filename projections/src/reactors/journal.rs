@@ -60,6 +60,25 @@ pub(crate) struct Rejected {
     pub(crate) message: String,
 }
 
+/// A command that failed so often that its key waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ParkedCommand {
+    pub(crate) id: CommandId,
+    pub(crate) error: String,
+    /// Type and stream of the event.
+    pub(crate) event: EventName,
+    pub(crate) attempts: u32,
+    /// When it failed first, microseconds since 1970.
+    pub(crate) first: i64,
+    /// When it failed last, microseconds since 1970.
+    pub(crate) last: i64,
+    /// Up to where decisions were heeded: it has failed after those.
+    pub(crate) heeded: Position,
+}
+
+/// Type and stream of an event.
+pub(crate) type EventName = (String, String);
+
 /// All that the outbox is, at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
@@ -80,6 +99,9 @@ pub(crate) struct Snapshot {
     /// Up to where timers have gone off; not there in outboxes from before there were timers.
     #[serde(default)]
     pub(crate) fired: Option<Fired>,
+    /// Those of `pending` that wait for a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parked: Vec<ParkedCommand>,
 }
 
 impl Snapshot {
@@ -97,6 +119,7 @@ impl Snapshot {
             pending: Vec::new(),
             rejections: Vec::new(),
             fired: Some(fired),
+            parked: Vec::new(),
         }
     }
 
@@ -116,7 +139,12 @@ impl Snapshot {
                 self.position = self.position.max(position);
                 self.pending.extend(commands);
             }
-            Entry::Settled { accepted, rejected } => {
+            Entry::Settled {
+                accepted,
+                rejected,
+                parked,
+                again,
+            } => {
                 self.dispatched += accepted.len() as u64;
                 self.rejected += rejected.len() as u64;
                 let gone: HashSet<CommandId> = accepted
@@ -124,6 +152,10 @@ impl Snapshot {
                     .chain(rejected.iter().map(|rejected| rejected.id))
                     .collect();
                 self.pending.retain(|command| !gone.contains(&command.id()));
+                let waits = |one: &ParkedCommand| !(gone.contains(&one.id) || again.contains(&one.id));
+                self.parked
+                    .retain(|one| waits(one) && parked.iter().all(|new| new.id != one.id));
+                self.parked.extend(parked);
                 self.rejections.extend(rejected);
                 let surplus = self.rejections.len().saturating_sub(REJECTIONS_KEPT);
                 self.rejections.drain(..surplus);
@@ -148,6 +180,12 @@ pub(crate) enum Entry {
     Settled {
         accepted: Vec<CommandId>,
         rejected: Vec<Rejected>,
+        /// These wait for a person from now on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parked: Vec<ParkedCommand>,
+        /// These wait no longer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        again: Vec<CommandId>,
     },
 }
 
@@ -245,7 +283,12 @@ impl Journal {
 
     /// Says what became of commands.
     pub(crate) fn settled(&mut self, accepted: Vec<CommandId>, rejected: Vec<Rejected>) -> Result<(), JournalError> {
-        self.append(Entry::Settled { accepted, rejected })?;
+        self.append(Entry::Settled {
+            accepted,
+            rejected,
+            parked: Vec::new(),
+            again: Vec::new(),
+        })?;
         if self.len < COMPACT_BYTES {
             return Ok(());
         }
@@ -260,6 +303,17 @@ impl Journal {
         }
         *self = Self::create(&self.path, self.state.clone())?;
         Ok(())
+    }
+
+    /// Says which commands wait for a person, and which no longer do. On the disk on return.
+    pub(crate) fn parked(&mut self, parked: Vec<ParkedCommand>, again: Vec<CommandId>) -> Result<(), JournalError> {
+        self.append(Entry::Settled {
+            accepted: Vec::new(),
+            rejected: Vec::new(),
+            parked,
+            again,
+        })?;
+        self.sync()
     }
 
     /// Returns when everything is on the disk.

@@ -15,6 +15,6 @@ mod worker;
 pub use dispatch::{DispatchError, DispatchRequest, Dispatcher};
 
 pub(crate) use directory::{ReactorsDir, resume};
-pub(crate) use open::peek;
+pub(crate) use open::{parked_commands, peek};
 pub(crate) use running::RunningReactor;
 pub(crate) use worker::spawn;

@@ -2,7 +2,9 @@
 
 use super::directory::{ReactorsDir, first_effect};
 use super::journal::{Journal, JournalError};
+use super::pending::Pending;
 use super::timers::Fired;
+use crate::failures::DeadLetter;
 use crate::store::{Checkpoint, RowStore, STORE_FORMAT, StoreError, Stores};
 use crate::views::first_checkpoint;
 use crate::{OutboxStatus, ProjectionSettings, ReactorDefinition};
@@ -194,6 +196,19 @@ fn fits(checkpoint: &Checkpoint, log: &dyn EventLog, journal: &Journal, reactor:
         );
     }
     fits
+}
+
+/// The commands of a reactor that wait for a person, read from its outbox. An outbox that cannot be read has none to show:
+/// what is wrong with it is said by [`peek`].
+pub(crate) fn parked_commands(settings: &ProjectionSettings, name: &str) -> Vec<DeadLetter> {
+    let directory = ReactorsDir::at(&settings.reactors_dir);
+    let Ok(outbox) = Journal::peek(&directory.outbox(name)) else {
+        return Vec::new();
+    };
+    let mut pending = Pending::default();
+    pending.add(outbox.pending);
+    pending.park(&outbox.parked);
+    pending.letters(name)
 }
 
 /// How far a reactor is, read from its files without touching the outbox; `None` if it was never begun.

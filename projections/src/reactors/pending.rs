@@ -1,7 +1,7 @@
 //! Commands that wait: in order per key, each key for itself, with a pause after a failure that grows with each attempt.
 //! A key whose command failed too often is parked: it waits for a person, all others go on.
 
-use super::journal::{CommandId, Outgoing};
+use super::journal::{CommandId, EventName, Outgoing, ParkedCommand};
 use super::send::what;
 use crate::failures::{Backoff, DeadLetter, DeadLetterState};
 use crate::{OutboxStatus, ProjectionKind};
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Keys that are dispatched in one round at most.
 const ROUND_KEYS_MAX: usize = 512;
+/// Longest error that is kept in bytes.
+const ERROR_LEN_MAX: usize = 2_000;
 
 #[derive(Default)]
 struct Group {
@@ -21,6 +23,8 @@ struct Group {
     failures: u32,
     due: Option<Instant>,
     dead: bool,
+    /// Up to where decisions were heeded when it was parked.
+    heeded: Position,
     failed: Option<Failed>,
 }
 
@@ -31,9 +35,6 @@ struct Failed {
     first: DateTime<Utc>,
     last: DateTime<Utc>,
 }
-
-/// Type and stream of an event.
-pub(crate) type EventName = (String, String);
 
 /// Why a command had no effect.
 #[derive(Debug)]
@@ -60,6 +61,38 @@ impl Pending {
                 .queue
                 .push_back(command);
         }
+    }
+
+    /// Commands that wait for a person, as the outbox has them.
+    pub(crate) fn park(&mut self, parked: &[ParkedCommand]) {
+        for one in parked {
+            if let Some(group) = self.group_of(one.id) {
+                (group.attempts, group.failures, group.dead) = (one.attempts, one.attempts, true);
+                group.heeded = one.heeded;
+                group.failed = Some(Failed {
+                    error: one.error.clone(),
+                    event: one.event.clone(),
+                    first: annals_core::time(one.first),
+                    last: annals_core::time(one.last),
+                });
+            }
+        }
+    }
+
+    /// The first command of a key, if that is parked, for the outbox.
+    pub(crate) fn parked(&mut self, key: &str, heeded: Position) -> Option<ParkedCommand> {
+        let group = self.groups.get_mut(key).filter(|group| group.dead)?;
+        group.heeded = heeded;
+        let (command, failed) = (group.queue.front()?, group.failed.as_ref()?);
+        Some(ParkedCommand {
+            id: command.id(),
+            error: failed.error[..failed.error.floor_char_boundary(ERROR_LEN_MAX)].to_owned(),
+            event: failed.event.clone(),
+            attempts: group.failures,
+            first: failed.first.timestamp_micros(),
+            last: failed.last.timestamp_micros(),
+            heeded,
+        })
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -111,7 +144,8 @@ impl Pending {
         };
         group.attempts = group.attempts.saturating_add(1);
         group.failures = group.failures.saturating_add(u32::from(failure.counts));
-        let now = Utc::now();
+        // As the outbox keeps it.
+        let now = annals_core::time(Utc::now().timestamp_micros());
         group.failed = Some(Failed {
             error: failure.error,
             event,
@@ -124,11 +158,16 @@ impl Pending {
         group.dead
     }
 
-    /// A person asked for another attempt at this command.
-    pub(crate) fn again(&mut self, id: CommandId) {
-        if let Some(group) = self.group_of(id) {
-            (group.failures, group.due, group.dead) = (0, None, false);
-        }
+    /// A person asked for another attempt at this command, at that place in the log. Whether it was parked; one that was
+    /// parked after that has had its attempt.
+    pub(crate) fn again(&mut self, id: CommandId, at: Position) -> bool {
+        let asked = |group: &&mut Group| !group.dead || group.heeded < at;
+        let Some(group) = self.group_of(id).filter(asked) else {
+            return false;
+        };
+        let parked = group.dead;
+        (group.failures, group.due, group.dead) = (0, None, false);
+        parked
     }
 
     /// Takes out a command that failed, and is not to be carried out.

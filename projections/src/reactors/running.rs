@@ -81,6 +81,11 @@ impl RunningReactor {
         self.progress.enter(ProjectionState::Stopped, Some(error.to_owned()));
     }
 
+    /// Whether it waits to be told from where to go on.
+    pub(crate) fn waits(&self) -> bool {
+        *locked(&self.waits_for_resume)
+    }
+
     /// Tells the reactor from where to go on, if that is what it waits for.
     pub(crate) fn resume(&self, from: Position) -> Result<(), ResumeError> {
         let mut waits = locked(&self.waits_for_resume);

@@ -3,9 +3,9 @@
 
 use super::decide::Decisions;
 use super::fold::{Batch, Limits, ReactorFold};
-use super::journal::{JournalError, Outgoing, Rejected};
+use super::journal::{EventName, JournalError, Outgoing, Rejected};
 use super::open::{Opened, fresh_state, open};
-use super::pending::{EventName, Pending};
+use super::pending::Pending;
 use super::running::RunningReactor;
 use super::send::{send, what};
 use super::timers::{self, Fired};
@@ -152,6 +152,8 @@ struct Worker<'a> {
     /// Up to where the outbox was told that everything is reacted to.
     noted: Position,
     decisions: Decisions,
+    /// Up to where decisions are heeded.
+    heeded: Position,
     /// When the next timer is due.
     next_timer: Option<i64>,
 }
@@ -161,6 +163,7 @@ impl<'a> Worker<'a> {
         let shared = &reactor.shared;
         let mut pending = Pending::default();
         pending.add(files.journal.state().pending.clone());
+        pending.park(&files.journal.state().parked);
         let mut worker = Self {
             reactor,
             fold: ReactorFold::new(&*shared.log, &shared.catalog, &reactor.definition, &shared.settings),
@@ -169,6 +172,7 @@ impl<'a> Worker<'a> {
             noted: files.journal.state().position,
             next_timer: timers::next(&files.store).map_err(halt)?,
             files,
+            heeded: Position::ZERO,
             decisions: Decisions::new(reactor.name()),
         };
         worker.heed()?;
@@ -240,6 +244,7 @@ impl<'a> Worker<'a> {
             .read(log)
             .map_err(|error| Halt::Stopped(error.to_string()))?;
         for decided in news {
+            self.heeded = self.heeded.max(decided.at);
             match &decided.verb {
                 Verb::Skip(What {
                     position,
@@ -260,7 +265,12 @@ impl<'a> Worker<'a> {
                     position,
                     number: Some(number),
                     ..
-                }) => self.pending.again((*position, *number)),
+                }) => {
+                    let id = (*position, *number);
+                    if self.pending.again(id, decided.at) {
+                        self.files.journal.parked(Vec::new(), vec![id])?;
+                    }
+                }
                 _ => self.decisions.heed(self.reactor, &decided.verb),
             }
         }
@@ -400,7 +410,7 @@ impl<'a> Worker<'a> {
         let in_flight = reactor.shared.settings.dispatch_in_flight_max.max(1);
         let stopping = || reactor.shared.stopping();
         let outcomes = send(reactor.name(), &*reactor.dispatcher, &due, in_flight, &stopping);
-        let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
+        let (mut accepted, mut rejected, mut parked) = (Vec::new(), Vec::new(), Vec::new());
         for outcome in outcomes {
             for rejection in &outcome.rejected {
                 tracing::warn!(
@@ -417,12 +427,16 @@ impl<'a> Worker<'a> {
                 let backoff = reactor.shared.settings.backoff();
                 let dead = self.pending.failed(key, failure, event.unwrap_or_default(), backoff);
                 tracing::warn!(reactor = reactor.name(), key, error, parked = dead, "command failed");
+                parked.extend(self.pending.parked(key, self.heeded));
             }
             accepted.extend(outcome.accepted);
             rejected.extend(outcome.rejected);
         }
         if !accepted.is_empty() || !rejected.is_empty() {
             self.files.journal.settled(accepted, rejected)?;
+        }
+        if !parked.is_empty() {
+            self.files.journal.parked(parked, Vec::new())?;
         }
         self.tell();
         Ok(true)

@@ -25,6 +25,8 @@ fn what_the_query_api_does_not_know() -> Result<()> {
         Case::get("unknown path", "/v1/commands/orders/ord-1/place").is(404, "not-found", "/v1/views"),
         orders("unknown index", "colour=red").is(400, "invalid-parameter", "status"),
         Case::get("no truth", "/v1/views/customers?online=maybe").is(400, "invalid-parameter", "online"),
+        orders("no day", "placed_on=tomorrow").is(400, "invalid-parameter", "2017-10-02"),
+        orders("no day in a range", "placed_on.from=2017-13-01").is(400, "invalid-parameter", "is no day"),
         orders("two indexes", "status=placed&customer=ann"),
         orders("a value and a range", "status=placed&status.from=a"),
         orders("twice", "status=placed&status=shipped").is(400, "invalid-parameter", "once"),

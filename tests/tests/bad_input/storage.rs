@@ -58,6 +58,10 @@ fn a_full_disk_refuses_appends_until_there_is_space() -> Result<()> {
     }
     ensure!(server.settle()? == head + 1, "something else happened meanwhile");
     ensure!(
+        server.command.get("/readyz")?.status == 200,
+        "not ready, though there is space"
+    );
+    ensure!(
         server.query.json("/v1/views/customers/ann")?["online"] == true,
         "the views do not go on"
     );
@@ -92,6 +96,16 @@ fn refused_and_read(server: &Server, head: u64) -> Result<()> {
     server.query.get("/v1/views/orders/ord-1")?.expect(200)?;
     server.query.get("/v1/views/customers?limit=10")?.expect(200)?;
     ensure!(server.command.get("/healthz")?.status == 200, "not healthy");
+    let ready = server.command.get("/readyz")?;
+    let says = ready.problem(503, "not-ready")?;
+    ensure!(
+        says.contains("free some space") && ready.json()?["reason"] == "storage-full",
+        "{says}"
+    );
+    ensure!(
+        server.query.get("/readyz")?.status == 200,
+        "queries go on, and so they are ready"
+    );
     Ok(())
 }
 

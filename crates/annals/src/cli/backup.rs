@@ -2,6 +2,7 @@
 
 use super::output::{FormatArg, Listing};
 use super::progress;
+use super::target::check_outside;
 use super::verdict::{Outcome, Verdict};
 use crate::http::Server;
 use crate::source::{DataArg, Instead, Kind, Source};
@@ -25,6 +26,7 @@ the first block to the last, and only then takes its name. A running server goes
 meanwhile (--url, its command API). Views, indexes and snapshots are not in it: they are
 built anew from the log.
 
+FILE stands outside of every data directory, so that it never takes the place of a file there.
 Whoever has the file can read every event, so keep it as safe as the data directory. Every
 verb with --log reads it like a data directory: `annals verify --log FILE`.
 
@@ -69,6 +71,8 @@ impl Args {
         let mut name = self.file.clone().into_os_string();
         name.push(".partial");
         let partial = PathBuf::from(name);
+        check_outside(&self.file)?;
+        check_outside(&partial)?;
         let written = self.write(&partial).and_then(|()| check(&partial));
         let summary = match written {
             Ok(summary) => summary,
@@ -91,7 +95,12 @@ impl Args {
                 partial.display()
             )
         };
-        let file = File::create(partial).with_context(cannot)?;
+        // What a backup that was killed left. Not written over: it could be a link to something else.
+        match fs::remove_file(partial) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(cannot),
+            _ => {}
+        }
+        let file = File::create_new(partial).with_context(cannot)?;
         match &self.url {
             Some(url) => download(&Server::at(url)?, &file).with_context(cannot)?,
             None => offline(&self.data.data, &file)?,

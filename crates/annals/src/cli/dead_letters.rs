@@ -6,7 +6,7 @@ use crate::backend::Backend;
 use crate::http::{Server, path_part};
 use crate::node::{Store, projection_settings};
 use crate::source::{DataArg, Instead, Source};
-use annals_core::{Appender, Metadata, cloud_event, to_json};
+use annals_core::{Appender, Metadata, Position, cloud_event, to_json};
 use annals_projections::{DeadLetter, Operation, Verb, dead_letters_offline, stored_row};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -122,10 +122,10 @@ impl Args {
             Action::List { view, place, format } => list(backend, view.as_deref(), place, format)?,
             Action::Show { id, place } => show(backend, id, place)?,
             Action::Retry { id, decision, url } => {
-                decide(url, &format!("dead-letters/{}/retry", path_part(id)), decision)?;
+                decide(url, &format!("dead-letters/{}/retry", path_part(id)), decision, None)?;
             }
             Action::Skip { id, decision, place } => match &place.url {
-                Some(url) => decide(url, &format!("dead-letters/{}/skip", path_part(id)), decision)?,
+                Some(url) => decide(url, &format!("dead-letters/{}/skip", path_part(id)), decision, None)?,
                 None => skip_offline(backend, id, decision, &place.data)?,
             },
         }
@@ -196,7 +196,7 @@ fn whole(backend: &Backend, source: &Source, letter: &DeadLetter) -> Result<Valu
 fn offline(backend: &Backend, data: &DataArg) -> Result<(Source, Vec<DeadLetter>)> {
     let source = Source::local(&data.data).map_err(|error| Instead::QueryApi.of(error))?;
     source.check_domain(backend)?;
-    let letters = dead_letters_offline(backend.views(), &projection_settings(source.dir()?))?;
+    let letters = dead_letters_offline(backend.views(), backend.reactors(), &projection_settings(source.dir()?))?;
     Ok((source, letters))
 }
 
@@ -252,9 +252,13 @@ pub(super) fn append_offline(
     Ok(())
 }
 
-/// Says a decision to a running server.
-pub(super) fn decide(url: &str, path: &str, decision: &DecisionArgs) -> Result<()> {
-    let body = json!({ "reason": decision.reason }).to_string();
+/// Says a decision to a running server; `from` where a reactor is told to go on.
+pub(super) fn decide(url: &str, path: &str, decision: &DecisionArgs, from: Option<Position>) -> Result<()> {
+    let mut body = json!({ "reason": decision.reason });
+    if let Some(from) = from {
+        body["from"] = json!(from.to_string());
+    }
+    let body = body.to_string();
     let answer = Server::at(url)?.post_as(&format!("/v1/{path}"), &decision.who(), body.as_bytes())?;
     let position = answer["position"].as_str();
     let position =

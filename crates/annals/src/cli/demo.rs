@@ -84,6 +84,9 @@ impl Args {
         // Traffic and reactors race each other here on purpose, so that some commands of reactors come too late.
         tracing_to_stderr("warn,annals_projections::reactors=error");
         let (path, temporary) = self.fresh()?;
+        if !self.once && self.data.is_some() {
+            Listeners::check_free(&addresses, Role::All)?;
+        }
         let held = Store::hold(&path, backend, None)?;
         let runtime = runtime()?;
         let done = runtime.block_on(async {

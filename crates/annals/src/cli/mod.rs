@@ -18,6 +18,7 @@ mod restore;
 mod salvage;
 mod serve;
 mod summary;
+mod target;
 mod verdict;
 mod verify;
 

@@ -8,8 +8,8 @@ use crate::http::{Server, path_part};
 use crate::node::projection_settings;
 use crate::source::{DataArg, Instead, Source};
 use annals_core::Position;
-use annals_projections::{Operation, Verb, ViewDefinition, resume_reactor, statuses_offline};
-use anyhow::{Context, Result, anyhow};
+use annals_projections::{Operation, OperationError, Verb, ViewDefinition, resume_reactor, statuses_offline};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
 const COLUMNS: [&str; 9] = [
@@ -41,15 +41,17 @@ Example:
   annals projections pause orders --url http://127.0.0.1:8081 --reason 'disk is being moved'";
 
 const RESUME_HELP: &str = "\
-Without --from: one that was paused goes on.
+Without --from: one that was paused goes on. One that has stopped is not resumed so.
 
 An outbox is not derived from the log. If it is missing, its reactor refuses to run, because
 it cannot know which of its commands were sent. The event at the position given with --from is
-then the first that it reacts to; from those before it takes its state alone. Offline only.
+then the first that it reacts to; from those before it takes its state alone. So it is after a
+restore. The decision stands in the log, in $operations/NAME.
 
 Examples:
   annals projections resume orders --url http://127.0.0.1:8081
-  annals projections resume fulfilment --from 1201";
+  annals projections resume fulfilment --from 1201
+  annals projections resume fulfilment --from 1201 --url http://127.0.0.1:8081";
 
 /// Show state, position and lag of views and reactors
 #[derive(Debug, clap::Args)]
@@ -90,7 +92,7 @@ enum Action {
         name: String,
 
         /// Position of the first event that a reactor whose outbox is lost reacts to
-        #[arg(long, value_name = "POSITION", conflicts_with_all = ["url", "reason", "actor"])]
+        #[arg(long, value_name = "POSITION")]
         from: Option<Position>,
 
         #[command(flatten)]
@@ -107,9 +109,9 @@ impl Args {
             Some(Action::Resume {
                 name,
                 from: Some(from),
+                decision,
                 place,
-                ..
-            }) => resume(backend, name, *from, &place.data),
+            }) => resume(backend, name, *from, decision, place),
             Some(Action::Resume {
                 name, decision, place, ..
             }) => rest(backend, name, false, decision, place),
@@ -161,12 +163,20 @@ fn offline(backend: &Backend, data: &DataArg) -> Result<Vec<Value>> {
         .collect()
 }
 
-fn resume(backend: &Backend, name: &str, from: Position, data: &DataArg) -> Outcome {
+fn resume(backend: &Backend, name: &str, from: Position, decision: &DecisionArgs, place: &PlaceArgs) -> Outcome {
+    if let Some(url) = &place.url {
+        let path = format!("projections/{}/resume", path_part(name));
+        decide(url, &path, decision, Some(from))?;
+        return Ok(Verdict::Fine);
+    }
+    let operation = Operation::new(name, None, Verb::Resume, &decision.reason)?.going_on_from(from);
     // Opened as a server would open it: a directory that is held or of another domain is refused.
-    let source = Source::local(&data.data).map_err(|error| Instead::Nothing.of(error))?;
+    let source = Source::local(&place.data.data).map_err(|error| Instead::QueryApi.of(error))?;
     source.check_domain(backend)?;
     let settings = projection_settings(source.dir()?);
     resume_reactor(source.log.as_ref(), backend.reactors(), &settings, name, from)?;
+    drop(source);
+    append_offline(backend, &place.data, &operation, decision)?;
     super::note(format_args!(
         "reactor {name} goes on from position {from} at the next `serve`"
     ));
@@ -177,17 +187,40 @@ fn resume(backend: &Backend, name: &str, from: Position, data: &DataArg) -> Outc
 fn rest(backend: &Backend, name: &str, pause: bool, decision: &DecisionArgs, place: &PlaceArgs) -> Outcome {
     if let Some(url) = &place.url {
         let verb = if pause { "pause" } else { "resume" };
-        decide(url, &format!("projections/{}/{verb}", path_part(name)), decision)?;
+        decide(url, &format!("projections/{}/{verb}", path_part(name)), decision, None)?;
         return Ok(Verdict::Fine);
     }
     let version = match backend.reactors().iter().any(|reactor| reactor.name() == name) {
-        true => None,
+        true if pause => None,
+        true => {
+            check_rests(backend, name, &place.data)?;
+            None
+        }
         false => Some(find_view(backend, name)?.version()),
     };
     let verb = if pause { Verb::Pause } else { Verb::Resume };
     let operation = Operation::new(name, version, verb, &decision.reason)?;
     append_offline(backend, &place.data, &operation, decision)?;
     Ok(Verdict::Fine)
+}
+
+/// An error for a reactor that would not go on: it has to be told from where.
+fn check_rests(backend: &Backend, name: &str, data: &DataArg) -> Result<()> {
+    let source = Source::local(&data.data).map_err(|error| Instead::QueryApi.of(error))?;
+    source.check_domain(backend)?;
+    let settings = projection_settings(source.dir()?);
+    let statuses = statuses_offline(source.log.as_ref(), &[], backend.reactors(), &settings);
+    let status = statuses.into_iter().find(|status| status.name == name);
+    match status.and_then(|status| status.error) {
+        Some(detail) => bail!(
+            "{}",
+            OperationError::Waits {
+                name: name.to_owned(),
+                detail
+            }
+        ),
+        None => Ok(()),
+    }
 }
 
 /// The view of this name; the error names those there are.

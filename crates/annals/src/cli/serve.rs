@@ -8,7 +8,7 @@ use crate::failure_config::FailureLimits;
 use crate::node::{CommandLimits, Store};
 use crate::query_dir::QueryDir;
 use crate::query_node::QueryNode;
-use crate::server::{Addresses, Listeners, Role, serve};
+use crate::server::{Addresses, Listeners, Role, check_free, serve};
 use crate::source::{DEFAULT_DATA, Instead, is_url};
 use annals_api::ApiBounds;
 use annals_event_store::LogSettings;
@@ -32,23 +32,30 @@ annals.toml, every key may be left out, options win over it:
   command_addr = \"127.0.0.1:8080\"
   query_addr = \"127.0.0.1:8081\"
   [log]
-  volume_bytes_max = 33554432     size at which a volume is closed
+  volume_bytes_max = 33554432     size at which a volume is closed, 1048576 to 268435456
   reserve_bytes = 67108864        free space below which appends are refused
   queue_appends_max = 8192        appends that may wait, at least 1
   queue_bytes_max = 33554432      bytes of appends that may wait, at least 2097152
-  sync_seconds_max = 30           time after which a sync counts as failed, and the server ends
+  sync_seconds_max = 30           time after which a sync counts as failed, and the server ends, 1 to 3600
   examine_seconds_max = 60        time that looking at the last volume after a crash may take
   examine_bytes_max = 1073741824  memory that it may take; with more the volume counts as damaged
   [commands]
   cached_states_max = 131072      states of streams kept in memory
   cached_state_bytes_max = 67108864  bytes of them
   snapshot_every = 250            events of a stream after which its state is kept on disk, 0 for never
-  snapshot_bytes_max = 536870912  bytes of kept states on disk
+  snapshot_bytes_max = 536870912  bytes of kept states on disk, at least 1048576
   [projections]
   attempts_max = 5                how often a failing event or command is tried, at least 1
   retry_pause_seconds_max = 30    longest pause between two attempts
   dead_letters_max = 1000         keys that a view or reactor parks, then it stops
   parked_events_max = 100000      events that wait for the parked keys of a view, then it stops
+  rebuild_share_percent = 20      of the time, for a rebuild while others append, 1 to 100
+  fold_bytes_max = 16777216       rows that each view keeps in memory for folding, at least 65536
+  spill_bytes_max = 8388608       rows that each store gathers before it writes them, at least 65536
+  spill_bytes_all_max = 67108864  the same for all stores together
+  spill_seconds_max = 10          time after which they are written at the latest
+  cache_bytes_max = 33554432      what was read from all stores and is kept, at least 65536
+  open_files_max = 128            files of stores that are kept open, at least 16
   [views.NAME]
   on_failure = \"stop\"             or \"park\": park the key of an event that fails, and go on [default: the view's]
   [api]                           for each of the two APIs, all its callers together
@@ -125,13 +132,14 @@ struct QueryPlan {
     url: String,
     address: SocketAddr,
     api: ApiBounds,
+    failures: FailureLimits,
 }
 
 impl Args {
     pub(crate) fn run(&self, backend: &Backend) -> Outcome {
         self.check()?;
         let served = match &self.log {
-            Some(url) => serve_queries(backend, &self.query_plan(url)?),
+            Some(url) => serve_queries(backend, self.query_plan(backend, url)?),
             None => serve_log(backend, self.plan(backend)?),
         };
         served.map(|()| Verdict::Fine)
@@ -184,13 +192,14 @@ impl Args {
         data.unwrap_or_else(|| DEFAULT_DATA.into())
     }
 
-    fn query_plan(&self, url: &str) -> Result<QueryPlan> {
+    fn query_plan(&self, backend: &Backend, url: &str) -> Result<QueryPlan> {
         let mut config = self.config()?;
         let address = self.query_addr.or(config.query_addr);
         let address = address.unwrap_or(Addresses::default().query);
         annals_api::check_loopback(address)?;
         Ok(QueryPlan {
             api: config.api.bounds()?,
+            failures: FailureLimits::of(config.projections, &config.views, backend)?,
             data: self.data(&mut config),
             url: url.to_owned(),
             address,
@@ -217,7 +226,7 @@ impl Args {
             },
             addresses,
             log: config.log.settings()?,
-            commands: config.commands.limits(),
+            commands: config.commands.limits()?,
             failures: FailureLimits::of(config.projections, &config.views, backend)?,
             api: config.api.bounds()?,
         })
@@ -233,6 +242,10 @@ fn serve_log(backend: &Backend, plan: Plan) -> Result<()> {
              --role query --log URL",
             plan.data.display()
         );
+    }
+    if !plan.data.exists() {
+        // One that is there says who holds it, before what its ports say.
+        Listeners::check_free(&plan.addresses, plan.role)?;
     }
     let held =
         Store::hold(&plan.data, backend, plan.name.as_deref()).map_err(|error| Instead::AnotherDirectory.of(error))?;
@@ -253,13 +266,16 @@ fn serve_log(backend: &Backend, plan: Plan) -> Result<()> {
 }
 
 /// Views of another node's log.
-fn serve_queries(backend: &Backend, plan: &QueryPlan) -> Result<()> {
+fn serve_queries(backend: &Backend, plan: QueryPlan) -> Result<()> {
     tracing_to_stderr("warn");
+    if !plan.data.exists() {
+        check_free(&[(plan.address, "--query-addr")])?;
+    }
     let dir = QueryDir::hold(&plan.data)?;
     let runtime = runtime()?;
     let served = runtime.block_on(async {
         let node = QueryNode::prepare(backend, dir, &plan.url, plan.address).await?;
-        node.bounded(plan.api).serve(backend).await
+        node.bounded(plan.api).failing(plan.failures).serve(backend).await
     });
     // Whoever still waits for the command node must not keep the process.
     runtime.shutdown_background();

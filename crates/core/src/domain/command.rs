@@ -49,7 +49,7 @@ pub fn command_from_json<F: DeserializeOwned>(name: &str, body: &[u8]) -> Result
     let detail = match body.trim_ascii_start().first() {
         Some(b'{') => match serde_json::from_slice(body) {
             Ok(fields) => return Ok(fields),
-            Err(error) => error.to_string(),
+            Err(error) => crate::plain_error(&error),
         },
         _ => "a JSON object expected, as in {\"field\": value}".into(),
     };
@@ -64,7 +64,7 @@ pub fn command_from_json<F: DeserializeOwned>(name: &str, body: &[u8]) -> Result
 pub fn command_from_msgpack<F: DeserializeOwned>(name: &str, body: &[u8]) -> Result<F, InvalidCommand> {
     rmp_serde::from_slice(body).map_err(|error| InvalidCommand::Body {
         command: name.to_owned(),
-        detail: error.to_string(),
+        detail: crate::plain_error(&error),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Events: typed facts, stored under a name and a schema version, upcast whenever an older version is read.
 
 use super::boundary::EventTag;
+use crate::plain::plain_error;
 use crate::record::{CONTENT_TYPE_MSGPACK, payload_to_json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,9 +103,9 @@ pub fn decode_fields<F: DeserializeOwned>(
     let (found, known_version) = (payload.schema_version, known.version);
     if found == known_version {
         if payload.content_type == CONTENT_TYPE_MSGPACK {
-            return rmp_serde::from_slice(payload.bytes).map_err(|error| wrong(error.to_string()));
+            return rmp_serde::from_slice(payload.bytes).map_err(|error| wrong(plain_error(&error)));
         }
-        return serde_json::from_slice(payload.bytes).map_err(|error| wrong(error.to_string()));
+        return serde_json::from_slice(payload.bytes).map_err(|error| wrong(plain_error(&error)));
     }
     if found > known_version {
         return Err(DecodeError::Newer {
@@ -120,7 +121,7 @@ pub fn decode_fields<F: DeserializeOwned>(
     })?;
     let old = payload_to_json(payload.content_type, payload.bytes).ok_or_else(|| wrong("malformed payload".into()))?;
     let new = upcast(found, old).map_err(wrong)?;
-    serde_json::from_value(new).map_err(|error| wrong(error.to_string()))
+    serde_json::from_value(new).map_err(|error| wrong(plain_error(&error)))
 }
 
 /// Writes the fields of an event as a MessagePack map.

@@ -91,6 +91,21 @@ pub enum IndexKind {
     Number,
     /// `false` before `true`.
     Bool,
+    /// Days, as texts `2017-10-02`.
+    Date,
+    /// Moments, as texts in UTC with microseconds.
+    Time,
+}
+
+impl IndexKind {
+    /// Whether an index of this kind can hold a value.
+    pub fn holds(self, value: &IndexValue) -> bool {
+        match value {
+            IndexValue::Bool(_) => self == Self::Bool,
+            IndexValue::Number(_) => self == Self::Number,
+            IndexValue::Text(_) => matches!(self, Self::Text | Self::Date | Self::Time),
+        }
+    }
 }
 
 /// A value in an index.
@@ -122,6 +137,14 @@ impl IndexValue {
                 "false" => Ok(Self::Bool(false)),
                 _ => Err(format!("{text:?} is neither true nor false")),
             },
+            IndexKind::Date => match text.parse::<NaiveDate>() {
+                Ok(date) => Ok(Self::Text(date.to_string())),
+                Err(_) => Err(format!("{text:?} is no day, as 2017-10-02 is")),
+            },
+            IndexKind::Time => match DateTime::parse_from_rfc3339(text) {
+                Ok(time) => Ok(Self::Text(written(&time.to_utc()))),
+                Err(_) => Err(format!("{text:?} is no time of RFC 3339, as 2017-10-02T10:56:33Z is")),
+            },
         }
     }
 }
@@ -136,20 +159,20 @@ pub trait Indexed {
 }
 
 macro_rules! indexed {
-    ($kind:ident: $($type:ty => |$value:ident| $make:expr),+ $(,)?) => {$(
+    ($kind:ident as $stored:ident: $($type:ty => |$value:ident| $make:expr),+ $(,)?) => {$(
         impl Indexed for $type {
             const KIND: IndexKind = IndexKind::$kind;
 
             fn index_value(&self) -> Option<IndexValue> {
                 let $value = self;
-                Some(IndexValue::$kind($make))
+                Some(IndexValue::$stored($make))
             }
         }
     )+};
 }
 
-indexed!(Bool: bool => |value| *value);
-indexed!(Number:
+indexed!(Bool as Bool: bool => |value| *value);
+indexed!(Number as Number:
     u8 => |value| i128::from(*value),
     u16 => |value| i128::from(*value),
     u32 => |value| i128::from(*value),
@@ -159,11 +182,14 @@ indexed!(Number:
     i32 => |value| i128::from(*value),
     i64 => |value| i128::from(*value),
 );
-indexed!(Text:
-    String => |value| value.clone(),
-    NaiveDate => |value| value.to_string(),
-    DateTime<Utc> => |value| value.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
-);
+indexed!(Text as Text: String => |value| value.clone());
+indexed!(Date as Text: NaiveDate => |value| value.to_string());
+indexed!(Time as Text: DateTime<Utc> => |value| written(value));
+
+/// A moment as it stands in an index, so that the order of the texts is that of the moments.
+fn written(time: &DateTime<Utc>) -> String {
+    time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
 
 impl<T: Indexed> Indexed for Option<T> {
     const KIND: IndexKind = T::KIND;

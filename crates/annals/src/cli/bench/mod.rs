@@ -5,6 +5,7 @@ mod child;
 mod domain;
 mod entry;
 mod goal;
+mod leftovers;
 mod local;
 mod log;
 mod machine;
@@ -23,6 +24,7 @@ mod sustained;
 mod views;
 
 use super::output::FormatArg;
+use super::target::check_outside;
 use super::verdict::{Outcome, Verdict};
 use super::{note, runtime};
 use crate::node::Store;
@@ -51,7 +53,8 @@ verification the times are of one call; per_second counts events, commands or st
 
 Without --url everything runs in this process, the HTTP server too, on a data directory of
 its own: a temporary one in the current directory, or --data, which is kept: scenarios of a
-later run find the log as the earlier one left it. With --url, events are appended to the
+later run find the log as the earlier one left it. A temporary one that a killed run left is
+removed by the next. With --url, events are appended to the
 streams bench/… of the server there.
 
 Examples:
@@ -63,6 +66,16 @@ Examples:
   annals bench --url http://127.0.0.1:8080 --rate 5000
 
 Exit code: 0 also when a goal is missed; 2 usage, environment, or a measurement that failed.";
+
+/// Bounds of what can be asked for: beyond them nothing is measured, or it would never end.
+const SECONDS_MIN: f64 = 0.01;
+const SECONDS_MAX: f64 = 86_400.0;
+const RATE_MIN: f64 = 0.01;
+const RATE_MAX: f64 = 10_000_000.0;
+/// Calls of one measurement: each that was not made in time is counted.
+const CALLS_MAX: f64 = 1e8;
+const IN_FLIGHT_MAX: usize = 10_000;
+const EVENTS_MAX: u64 = 10_000_000_000;
 
 /// Measure appends, commands over REST, reads and recovery against the raw disk and the goals
 #[derive(Debug, clap::Args)]
@@ -177,15 +190,48 @@ impl Args {
     }
 
     fn settings(&self) -> Result<Settings> {
-        let positive = |number: f64| number.is_finite() && number > 0.0;
-        ensure!(positive(self.seconds), "--seconds must be more than 0");
-        ensure!(self.rate.is_none_or(positive), "--rate must be more than 0");
-        ensure!(self.in_flight != Some(0), "--in-flight must be 1 or more");
+        let within = |number: f64, least: f64, most: f64| (least..=most).contains(&number);
+        ensure!(
+            within(self.seconds, SECONDS_MIN, SECONDS_MAX),
+            "--seconds {} is out of bounds: at least {SECONDS_MIN}, at most {SECONDS_MAX}",
+            self.seconds
+        );
+        if let Some(rate) = self.rate {
+            ensure!(
+                within(rate, RATE_MIN, RATE_MAX),
+                "--rate {rate} is out of bounds: at least {RATE_MIN} calls a second, at most {RATE_MAX}"
+            );
+            ensure!(
+                rate * self.seconds <= CALLS_MAX,
+                "--rate {rate} for --seconds {} are more than {CALLS_MAX} calls: ask for fewer a second, or for less time",
+                self.seconds
+            );
+        }
+        ensure!(
+            self.in_flight.is_none_or(|calls| (1..=IN_FLIGHT_MAX).contains(&calls)),
+            "--in-flight is out of bounds: at least 1, at most {IN_FLIGHT_MAX}"
+        );
+        for (option, events) in [("--events", self.events), ("--events-min", self.events_min)] {
+            ensure!(
+                events.is_none_or(|events| (1..=EVENTS_MAX).contains(&events)),
+                "{option} is out of bounds: at least 1, at most {EVENTS_MAX}"
+            );
+        }
+        if let (Some(file), Some(data)) = (&self.report, &self.data) {
+            ensure!(
+                std::path::absolute(file)? != std::path::absolute(data)?,
+                "--report and --data name the same place: name another file"
+            );
+        }
+        if let Some(file) = &self.report {
+            check_outside(file)?;
+            report::check_writable(file)?;
+        }
         if self.only.contains(&What::AppendSustained) && self.events.is_none() {
             bail!("append-sustained needs to know until when: say how many events with --events N");
         }
         Ok(Settings {
-            time: Duration::try_from_secs_f64(self.seconds).context("--seconds is too much")?,
+            time: Duration::from_secs_f64(self.seconds),
             rate: self.rate,
             in_flight: self.in_flight,
             events: self.events,
@@ -197,17 +243,18 @@ impl Args {
     fn local(&self, settings: &Settings, mut report: Report) -> Result<()> {
         let temporary = match &self.data {
             Some(_) => None,
-            None => Some(
-                tempfile::Builder::new()
-                    .prefix("annals-bench-")
-                    .tempdir_in(std::env::current_dir()?)?,
-            ),
+            None => {
+                let here = std::env::current_dir()?;
+                leftovers::remove(&here);
+                Some(leftovers::directory(&here)?)
+            }
         };
         let path = match (&self.data, &temporary) {
-            (Some(path), _) => path.as_path(),
+            (Some(path), _) => path.clone(),
             (None, Some(dir)) => dir.path(),
-            (None, None) => Path::new("."),
+            (None, None) => PathBuf::from("."),
         };
+        let path = path.as_path();
         note(format_args!(
             "{EVENT_BYTES}-byte events over {STREAMS} streams, {} s each, in {}",
             self.seconds,

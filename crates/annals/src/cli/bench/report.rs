@@ -6,6 +6,7 @@ use crate::cli::note;
 use crate::cli::output::{Format, Listing};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use std::fs::File;
 use std::path::Path;
 
 const COLUMNS: [&str; 11] = [
@@ -21,6 +22,18 @@ const COLUMNS: [&str; 11] = [
     "of_goal",
     "met",
 ];
+
+/// An error if the file could not be written when all is measured. One that is there stays as it is until then.
+pub(super) fn check_writable(file: &Path) -> Result<()> {
+    let there = file.exists();
+    let opened = File::options().append(true).create(true).open(file);
+    opened.with_context(|| format!("cannot write the report to {}", file.display()))?;
+    if !there {
+        // What is measured may still fail, and an empty report would say nothing.
+        let _ = std::fs::remove_file(file);
+    }
+    Ok(())
+}
 
 /// All rows so far.
 pub(super) struct Report {

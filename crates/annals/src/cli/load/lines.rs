@@ -1,6 +1,6 @@
 //! Command lines of NDJSON, read one by one and bounded. Knows nothing of who carries them out.
 
-use annals_core::{Expected, Version};
+use annals_core::{Expected, Version, plain_error};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -8,6 +8,10 @@ use std::io::{self, BufRead, Read};
 
 /// Longest line in bytes.
 pub(crate) const LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Longest actor in bytes, as over HTTP.
+const ACTOR_LEN_MAX: usize = 256;
+const FORM: &str = "write {\"aggregate\":…,\"id\":…,\"command\":…,\"data\":{…}}";
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -33,7 +37,17 @@ pub(crate) struct CommandLine {
 impl CommandLine {
     /// The command that a line holds. The error says what is wrong with the line.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(line).map_err(|error| format!("not a command line: {error}"))
+        if line.trim_ascii_start().first() != Some(&b'{') {
+            return Err(format!("not a command: {FORM}"));
+        }
+        let read: Self =
+            serde_json::from_slice(line).map_err(|error| format!("not a command: {}; {FORM}", plain_error(&error)))?;
+        match &read.actor {
+            Some(actor) if !is_actor(actor) => Err(format!(
+                "actor: 1 to {ACTOR_LEN_MAX} bytes without control characters, and no space at its beginning or end"
+            )),
+            _ => Ok(read),
+        }
     }
 
     /// What the line expects of its stream.
@@ -44,6 +58,11 @@ impl CommandLine {
             Some(version) => Expected::Exact(Version::new(version)),
         }
     }
+}
+
+/// Whether a text can stand for who did something, also in a header.
+fn is_actor(text: &str) -> bool {
+    (1..=ACTOR_LEN_MAX).contains(&text.len()) && !text.chars().any(char::is_control) && text == text.trim()
 }
 
 /// A line with its number, from 1.
@@ -132,6 +151,25 @@ mod tests {
         let said = |line: &Line| line.command.as_ref().unwrap_err().clone();
         assert!(said(&lines[1]).contains("longer"), "{}", said(&lines[1]));
         assert!(said(&lines[3]).contains("extra"), "{}", said(&lines[3]));
+    }
+
+    #[test]
+    fn what_is_said_of_a_bad_line_names_no_type_of_this_program() {
+        let line = |more: &str| format!("{{\"aggregate\":\"a\",\"id\":\"1\",\"command\":\"c\"{more}}}");
+        for (text, says) in [
+            ("[\"a\",\"1\",\"c\"]".to_owned(), "write {\"aggregate\""),
+            ("5".to_owned(), "not a command"),
+            (line(",\"expected_version\":\"1\""), "expected a whole number"),
+            (line(",\"occurred_at\":\"soon\""), "not a command"),
+            (line(",\"actor\":\"\""), "actor: 1 to 256"),
+            (line(",\"actor\":\" ann\""), "no space"),
+            (line(&format!(",\"actor\":\"{}\"", "x".repeat(257))), "actor: 1 to 256"),
+        ] {
+            let said = CommandLine::parse(text.as_bytes()).unwrap_err();
+            assert!(said.contains(says), "{text}: {said}");
+            assert!(!said.contains("struct") && !said.contains("CommandLine"), "{said}");
+        }
+        assert!(CommandLine::parse(line(",\"actor\":\"Zoë\"").as_bytes()).is_ok());
     }
 
     #[test]

@@ -30,7 +30,8 @@ Each line is one command:
    \"expected_version\":0,\"occurred_at\":\"2017-10-02T10:56:33Z\",\"actor\":\"ann\"}
 data, key, expected_version, occurred_at and actor may be left out. The events stand in the
 log in the order of the lines. A line with a key is not done twice, so that a file may be
-loaded again. A bad line is reported with its number and the rest goes on.
+loaded again. A bad line is reported with its number and the rest goes on. Against a server,
+lines that follow each other and name the same actor go in one request, in its Annals-Actor.
 
 Offline, events are appended and nothing else: views and reactors catch up at the next
 `serve`.

@@ -17,6 +17,8 @@ const CHUNK_BYTES_MAX: usize = 4 << 20;
 struct Chunk {
     body: Vec<u8>,
     numbers: Vec<u64>,
+    /// On whose behalf: a header of the request, because a line cannot say it.
+    actor: Option<String>,
 }
 
 /// Sends all lines. An error is of the environment: of the lines after the last counted one, some may be done.
@@ -24,7 +26,7 @@ pub(super) fn load(server: &Server, lines: Lines<impl BufRead>, tally: &mut Tall
     let mut chunk = Chunk::default();
     for line in lines {
         let line = line?;
-        let command = match line.command {
+        let mut command = match line.command {
             Ok(command) => command,
             Err(reason) => {
                 tally.count(line.number, LineResult::Failed(reason), bar);
@@ -32,6 +34,11 @@ pub(super) fn load(server: &Server, lines: Lines<impl BufRead>, tally: &mut Tall
             }
         };
         tally.look_at(&command);
+        let actor = command.actor.take();
+        if chunk.actor != actor {
+            chunk.send(server, tally, bar)?;
+            chunk.actor = actor;
+        }
         chunk.push(line.number, &command)?;
         if chunk.is_full() {
             chunk.send(server, tally, bar)?;
@@ -53,13 +60,15 @@ impl Chunk {
     }
 
     fn send(&mut self, server: &Server, tally: &mut Tally, bar: &ProgressBar) -> Result<()> {
+        let actor = self.actor.clone();
         let chunk = std::mem::take(self);
+        self.actor.clone_from(&actor);
         let (Some(first), Some(last)) = (chunk.numbers.first(), chunk.numbers.last()) else {
             return Ok(());
         };
         let said = || format!("lines {first} to {last}");
         let answer = server
-            .post_body("/v1/commands", "application/x-ndjson", &chunk.body)
+            .post_lines("/v1/commands", actor.as_deref(), &chunk.body)
             .with_context(said)?;
         let mut answers = answer
             .split(|byte| *byte == b'\n')
