@@ -4,13 +4,12 @@ use crate::bounds::{Bounds, UNCOUNTED_LEN_MAX, overloaded};
 use crate::failure::too_large;
 use crate::problem::Problem;
 use annals_core::APPEND_BYTES_MAX;
-use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header::CONNECTION;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
+use hyper::body::Body;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -29,7 +28,10 @@ pub(crate) struct Held {
 
 /// The whole body; 413 when it is larger than 1 MiB, 408 when it takes too long, 503 when the bodies of all requests
 /// together are too large.
-pub(crate) async fn read(body: Body, bounds: &Bounds) -> Result<Held, Problem> {
+pub(crate) async fn read<B>(body: B, bounds: &Bounds) -> Result<Held, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     if body.size_hint().exact() == Some(0) {
         return Ok(Held {
             bytes: Bytes::new(),
@@ -51,7 +53,10 @@ pub(crate) async fn read(body: Body, bounds: &Bounds) -> Result<Held, Problem> {
         })
 }
 
-async fn collect(mut body: Body, bounds: &Bounds) -> Result<Held, Problem> {
+async fn collect<B>(mut body: B, bounds: &Bounds) -> Result<Held, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let declared = body.size_hint().lower();
     if declared > (BODY_LEN_MAX + DISCARD_LEN_MAX) as u64 {
         return Err(closing(over(declared)));

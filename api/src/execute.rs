@@ -11,15 +11,32 @@ use crate::state::Shared;
 use crate::{accept, body};
 use annals_commands::{CommandBody, CommandRequest};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::response::Response;
+use bytes::Bytes;
+use hyper::body::Body;
 
+/// The handler for the router, which decodes the path. Paths that need no decoding do not come here.
 pub(crate) async fn execute(
     State(shared): State<Shared>,
-    PathParts([category, id, command]): PathParts<3>,
+    PathParts(command): PathParts<3>,
     // Taken as a whole: extractors of their own would copy the headers.
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
+    decide(&shared, command, &head, body).await
+}
+
+/// Decides a command that is called by aggregate, id and name.
+pub(crate) async fn decide<B>(
+    shared: &Shared,
+    [category, id, command]: [String; 3],
+    head: &Parts,
+    body: B,
+) -> Result<Response, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     Parameters::of(&head.uri, &[])?;
     accept::json(&head.headers)?;
     content_type(&head.headers, &["application/json"])?;

@@ -1,6 +1,7 @@
 //! What every request goes through: bounds of its head, where it comes from, a span, and the form of every answer that is not a success.
 
 use crate::closing::Closing;
+use crate::execute::decide;
 use crate::headers::LOG_AGE;
 use crate::metrics::Requests;
 use crate::origin;
@@ -8,10 +9,9 @@ use crate::problem::Problem;
 use crate::state::Shared;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
 use axum::http::header::{ALLOW, CONNECTION};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use std::convert::Infallible;
@@ -44,7 +44,9 @@ pub(crate) enum Side {
 /// Stands around its router as a service and not as a layer of it: a layer would not see the `Allow` that a router adds
 /// to its answers, and one router in another costs as much as the handler.
 #[derive(Clone)]
-pub struct Api {
+pub struct Api(Arc<Parts>);
+
+struct Parts {
     side: Side,
     shared: Shared,
     router: Router,
@@ -53,16 +55,16 @@ pub struct Api {
 
 impl Api {
     pub(crate) fn new(side: Side, shared: Shared, router: Router, requests: Arc<Requests>) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             side,
             shared,
             router,
             requests,
-        }
+        }))
     }
 
     pub(crate) fn closing(&self) -> &Closing {
-        &self.shared.closing
+        &self.0.shared.closing
     }
 }
 
@@ -72,66 +74,92 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Api {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        let Self {
-            side,
-            shared,
-            router,
-            requests,
-        } = self.clone();
+        let parts = Arc::clone(&self.0);
         Box::pin(async move {
-            let begun = requests.begin(side, request.method(), request.uri().path());
-            let mut response = answer(side, &shared, request.map(Body::new), router).await;
-            if let Some(contact) = &shared.api.log_contact {
+            let begun = parts
+                .requests
+                .begin(parts.side, request.method(), request.uri().path());
+            let mut response = parts.answer(request).await;
+            if let Some(contact) = &parts.shared.api.log_contact {
                 let age = HeaderValue::from(contact().age.as_secs());
                 response.headers_mut().insert(LOG_AGE, age);
             }
-            requests.end(side, &begun, response.status());
+            parts.requests.end(parts.side, &begun, response.status());
             Ok(response)
         })
     }
 }
 
-async fn answer(side: Side, shared: &Shared, request: Request, mut router: Router) -> Response {
-    let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
-    let uri = request.uri().clone();
-    let span = tracing::debug_span!("request", request = number, method = %request.method(), path = uri.path());
-    let uri_len = uri.path_and_query().map_or(0, |text| text.as_str().len());
-    let checked =
-        check_head(uri_len, request.headers()).and_then(|()| origin::check(request.method(), request.headers()));
-    if let Err(problem) = checked {
-        return close(problem.into_answer(instance(uri.path())));
+impl Parts {
+    async fn answer(&self, request: hyper::Request<Incoming>) -> Response {
+        let (side, shared) = (self.side, &self.shared);
+        let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
+        let uri = request.uri().clone();
+        let span = tracing::debug_span!("request", request = number, method = %request.method(), path = uri.path());
+        let uri_len = uri.path_and_query().map_or(0, |text| text.as_str().len());
+        let checked =
+            check_head(uri_len, request.headers()).and_then(|()| origin::check(request.method(), request.headers()));
+        if let Err(problem) = checked {
+            return close(problem.into_answer(instance(uri.path())));
+        }
+        let answered = AssertUnwindSafe(self.handled(request, uri.path()))
+            .catch_unwind()
+            .instrument(span)
+            .await;
+        let mut response = answered.unwrap_or_else(|_| {
+            tracing::error!(request = number, path = uri.path(), "the handler panicked");
+            let mut response = Response::default();
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        });
+        if !response.status().is_client_error() && !response.status().is_server_error() {
+            return shared
+                .bounds
+                .hold(response)
+                .unwrap_or_else(|problem| problem.into_answer(instance(uri.path())));
+        }
+        let problem = match response.extensions_mut().remove::<Problem>() {
+            Some(problem) => problem,
+            None => plain(side, uri.path(), &response),
+        };
+        tracing::debug!(request = number, status = problem.status().as_u16(), "not a success");
+        let problem = if problem.status() == StatusCode::INTERNAL_SERVER_ERROR {
+            problem.with("request", number)
+        } else {
+            problem
+        };
+        let mut answer = problem.into_answer(instance(uri.path()));
+        keep(ALLOW, &response, &mut answer);
+        keep(CONNECTION, &response, &mut answer);
+        answer
     }
-    // A router is always ready, and never fails.
-    let answered = AssertUnwindSafe(router.call(request))
-        .catch_unwind()
-        .instrument(span)
-        .await;
-    let mut response = answered.map(|Ok(response)| response).unwrap_or_else(|_| {
-        tracing::error!(request = number, path = uri.path(), "the handler panicked");
-        let mut response = Response::default();
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        response
-    });
-    if !response.status().is_client_error() && !response.status().is_server_error() {
-        return shared
-            .bounds
-            .hold(response)
-            .unwrap_or_else(|problem| problem.into_answer(instance(uri.path())));
+
+    /// What the handler of the path says. Under load nearly all requests are single commands, for which the router with
+    /// its boxes and copies costs more than deciding them does: they go past it.
+    async fn handled(&self, request: hyper::Request<Incoming>, path: &str) -> Response {
+        let command = match self.side {
+            Side::Command => command_of(request.method(), path),
+            Side::Query => None,
+        };
+        let Some(command) = command else {
+            // A router is always ready, and never fails.
+            let answered = self.router.clone().call(request.map(Body::new)).await;
+            return answered.unwrap_or_else(|never| match never {});
+        };
+        let (head, body) = request.into_parts();
+        let command = command.map(str::to_owned);
+        decide(&self.shared, command, &head, body).await.into_response()
     }
-    let problem = match response.extensions_mut().remove::<Problem>() {
-        Some(problem) => problem,
-        None => plain(side, uri.path(), &response),
-    };
-    tracing::debug!(request = number, status = problem.status().as_u16(), "not a success");
-    let problem = if problem.status() == StatusCode::INTERNAL_SERVER_ERROR {
-        problem.with("request", number)
-    } else {
-        problem
-    };
-    let mut answer = problem.into_answer(instance(uri.path()));
-    keep(ALLOW, &response, &mut answer);
-    keep(CONNECTION, &response, &mut answer);
-    answer
+}
+
+/// Aggregate, id and name of a command in the path of `POST /v1/commands/{aggregate}/{id}/{command}`. `None` leaves the
+/// path to the router, as everything that has to be decoded or is no such path.
+fn command_of<'a>(method: &Method, path: &'a str) -> Option<[&'a str; 3]> {
+    let rest = path.strip_prefix("/v1/commands/").filter(|_| *method == Method::POST)?;
+    let mut parts = rest.split('/');
+    let found = [parts.next()?, parts.next()?, parts.next()?];
+    let plain = parts.next().is_none() && found.iter().all(|part| !part.is_empty() && !part.contains('%'));
+    plain.then_some(found)
 }
 
 fn keep(name: axum::http::HeaderName, from: &Response, to: &mut Response) {
@@ -214,5 +242,30 @@ fn plain(side: Side, path: &str, response: &Response) -> Problem {
             format!("the request for {path} cannot be read: check its path and headers"),
         ),
         _ => Problem::internal(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_found_in_its_path_and_nowhere_else() {
+        let found = |path| command_of(&Method::POST, path);
+        assert_eq!(found("/v1/commands/orders/o-1/place"), Some(["orders", "o-1", "place"]));
+        for left_to_the_router in [
+            "/v1/commands",
+            "/v1/commands/",
+            "/v1/commands/orders/o-1",
+            "/v1/commands/orders//place",
+            "/v1/commands/orders/o-1/",
+            "/v1/commands/orders/o-1/place/",
+            "/v1/commands/orders/o-1/place/again",
+            "/v1/commands/orders/o%2D1/place",
+            "/v1/streams/orders/o-1/place",
+        ] {
+            assert_eq!(found(left_to_the_router), None, "{left_to_the_router}");
+        }
+        assert_eq!(command_of(&Method::GET, "/v1/commands/orders/o-1/place"), None);
     }
 }

@@ -142,7 +142,9 @@ async fn connection(stream: TcpStream, api: Api, limits: ServeLimits, mut phases
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time_max)
         .max_buf_size(limits.head_bytes_max.max(8 * 1024))
-        .max_headers(64);
+        .max_headers(64)
+        // An answer is small: its head and body in one piece cost one copy, and two pieces cost the system more.
+        .writev(false);
     let patient = Patient::new(stream, limits.write_time_max);
     let served = builder.serve_connection(TokioIo::new(patient), api);
     let mut served = std::pin::pin!(served);

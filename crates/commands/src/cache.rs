@@ -13,14 +13,17 @@ use tokio::sync::Mutex;
 /// in the middle leaves no stale state behind.
 pub(crate) type Slot<A> = Arc<Mutex<Option<Loaded<A>>>>;
 
-/// What a slot takes in memory beside its state: lock, name, the cache's own entry.
+/// What a slot with a small state takes in memory: lock, name, the cache's own entry, the state.
 const SLOT_BYTES: u64 = 512;
+/// Up to so many bytes, written, a state is small.
+const SMALL_STATE_BYTES: u64 = 64;
 /// How much more room a state takes in memory than written: allocations, spare room of lists, nodes of maps.
 const IN_MEMORY_FACTOR: u64 = 3;
 /// The cache is cut into this many parts, each with its part of the budget.
 const SHARDS: usize = 16;
-/// Growth by so many bytes of events is not worth measuring a state anew.
-const UNMEASURED_MAX: u64 = 4 * 1024;
+/// Growth by so many bytes of events is not worth measuring a state anew. Little, because what is not measured counts in
+/// full: most states are far smaller than their events, and one that counts too much pushes out others.
+const UNMEASURED_MAX: u64 = SMALL_STATE_BYTES;
 
 /// About how large a state is: measured when it may have doubled, and in between the events that were folded into it
 /// count in full.
@@ -126,7 +129,7 @@ impl States {
     pub(crate) fn count<A: Aggregate>(&self, stream: &StreamId, slot: &Slot<A>, state: &mut Option<Loaded<A>>) {
         let Some(loaded) = state else { return };
         let bytes = loaded.size.of(&loaded.state);
-        let weight = SLOT_BYTES + bytes * IN_MEMORY_FACTOR;
+        let weight = SLOT_BYTES + bytes.saturating_sub(SMALL_STATE_BYTES) * IN_MEMORY_FACTOR;
         if weight <= self.least.max(loaded.size.counted) {
             return;
         }
@@ -251,5 +254,47 @@ mod tests {
             size.grow(100);
             assert!(size.of(&state) <= 2 * UNMEASURED_MAX);
         }
+    }
+
+    #[derive(Default, State)]
+    struct Count {
+        events: u64,
+    }
+
+    impl Aggregate for Count {
+        const CATEGORY: &'static str = "counts";
+        type Command = NoteCommand;
+        type Event = NoteEvent;
+
+        fn decide(&self, NoteCommand::Note { text }: NoteCommand) -> Decision<NoteEvent> {
+            accept([NoteEvent::Noted { text }])
+        }
+
+        fn evolve(&mut self, _event: &NoteEvent) {
+            self.events += 1;
+        }
+    }
+
+    #[test]
+    fn small_states_of_many_large_events_are_all_kept() {
+        const STATES: usize = 1_000;
+        let states = States::new(2 * STATES, 2 * STATES as u64 * SLOT_BYTES);
+        for _ in 0..50 {
+            for number in 0..STATES {
+                let slot = states.slot::<Count>(&stream(number));
+                let mut guard = slot.try_lock().unwrap();
+                let loaded = guard.get_or_insert_with(Loaded::<Count>::default);
+                loaded.state.evolve(&NoteEvent::Noted { text: "x".repeat(200) });
+                loaded.size.grow(210);
+                states.count(&stream(number), &slot, &mut guard);
+            }
+        }
+        let kept = (0..STATES).filter(|number| states.slots.peek(&stream(*number)).is_some());
+        let events = kept.filter(|number| {
+            let slot = states.slot::<Count>(&stream(*number));
+            let guard = slot.try_lock().unwrap();
+            guard.as_ref().is_some_and(|loaded| loaded.state.events == 50)
+        });
+        assert_eq!(events.count(), STATES, "none was folded anew in between");
     }
 }
