@@ -76,9 +76,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Api {
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let parts = Arc::clone(&self.0);
         Box::pin(async move {
-            let begun = parts
-                .requests
-                .begin(parts.side, request.method(), request.uri().path());
+            let begun = parts.requests.begin(parts.side, request.method(), request.uri().path());
             let mut response = parts.answer(request).await;
             if let Some(contact) = &parts.shared.api.log_contact {
                 let age = HeaderValue::from(contact().age.as_secs());

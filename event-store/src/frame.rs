@@ -114,6 +114,17 @@ pub(crate) fn seal_raw(mut frame: Vec<u8>, meta: &FrameMeta) -> (Bytes, Bytes) {
     (frame.into(), raw)
 }
 
+/// A frame as another boot would have written it, without compressing it again. `None` if its new checksum would look like the
+/// beginning of a frame: it is then encoded anew.
+pub(crate) fn written_by(mut frame: Vec<u8>, boot: u64) -> Option<Vec<u8>> {
+    frame.get_mut(24..32)?.copy_from_slice(&boot.to_le_bytes());
+    if frame.len() < FRAME_HEADER_LEN {
+        return None;
+    }
+    write_checksum(&mut frame);
+    (!needs_mask(&frame)).then_some(frame)
+}
+
 /// Whether what looks like the beginning of a frame stands in what strangers may have written, or in the mask before it. What
 /// the header says before that is the log's own, and may be any number: the position 21,122,625 has the magic's bytes.
 fn needs_mask(frame: &[u8]) -> bool {
@@ -314,6 +325,18 @@ mod tests {
         let (found, block, used) = decode_frame(&bytes).unwrap();
         assert_eq!((found, used), (meta, len));
         assert_eq!((block.first().get(), block.last().get()), (41, 42));
+    }
+
+    #[test]
+    fn a_frame_that_another_boot_takes_over_says_so_and_nothing_else_changes() {
+        let (bytes, meta) = frame();
+        let taken = written_by(bytes.clone(), 9).unwrap();
+        let (found, block, used) = decode_frame(&taken).unwrap();
+        assert_eq!((found, used), (FrameMeta { boot: 9, ..meta }, bytes.len()));
+        let (_, before, _) = decode_frame(&bytes).unwrap();
+        assert_eq!(block.bytes(), before.bytes());
+        // One from before there were masks is not kept as it is: it holds what looks like another.
+        assert_eq!(written_by(encode_unmasked(&bytes, Position::new(1)), 9), None);
     }
 
     #[test]

@@ -175,6 +175,11 @@ impl BlockFile {
 
     /// Reads and checks a block; `None` behind the last one.
     pub(crate) fn block(&self, number: usize) -> Result<Option<Block>, LogError> {
+        Ok(self.block_and_frame(number)?.map(|(block, _)| block))
+    }
+
+    /// The same with the frame that it is stored as.
+    pub(crate) fn block_and_frame(&self, number: usize) -> Result<Option<(Block, Vec<u8>)>, LogError> {
         let Some(&(first, offset)) = self.table.get(number) else {
             return Ok(None);
         };
@@ -192,7 +197,7 @@ impl BlockFile {
         if meta.first != first || block.last().next() != next || used != frame.len() || meta.parts > 1 {
             return Err(damaged("another block stands here".into()));
         }
-        Ok(Some(block))
+        Ok(Some((block, frame)))
     }
 
     /// Reads bytes of the file.

@@ -4,6 +4,8 @@ use annals_core::{Block, Position};
 
 /// Size that a block is filled up to, raw bytes. A larger record stands alone.
 const BLOCK_BYTES_MAX: usize = 60 * 1024;
+/// From this size on a block counts as full: joining it with its neighbours would save next to nothing.
+const FULL_BYTES_MIN: usize = BLOCK_BYTES_MAX / 4 * 3;
 
 /// Takes records in order and gives full blocks.
 #[derive(Debug)]
@@ -21,6 +23,18 @@ impl Repack {
             count: 0,
             bytes: Vec::with_capacity(BLOCK_BYTES_MAX),
         }
+    }
+
+    /// Whether a block is stored in one frame and full, so that it may stay as it is.
+    pub(crate) fn is_full(block: &Block) -> bool {
+        (FULL_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block.bytes().len())
+    }
+
+    /// Passes over a block that stays as it is; gives what was begun in front of it.
+    pub(crate) fn pass(&mut self, block: &Block) -> Option<Block> {
+        let begun = self.take();
+        self.first = block.last().next();
+        begun
     }
 
     /// Adds the next record; gives the block in front of it when that is full.

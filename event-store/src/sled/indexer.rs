@@ -1,6 +1,7 @@
 //! Writes frozen generations of the tail to the index, and merges its runs, each on a thread of its own: appends do not
 //! wait for generations, and generations do not wait for merges.
 
+use super::background::yield_to_requests;
 use super::generation::Generation;
 use super::shared::Shared;
 use super::watchdog::Place;
@@ -27,7 +28,10 @@ impl Indexer {
         let stop_merging = Arc::new(AtomicBool::new(false));
         let merger = std::thread::Builder::new().name("annals-merger".into()).spawn({
             let (shared, stop) = (shared.clone(), stop_merging.clone());
-            move || merge(&shared, &wake, &stop)
+            move || {
+                yield_to_requests();
+                merge(&shared, &wake, &stop);
+            }
         })?;
         let thread = std::thread::Builder::new()
             .name("annals-indexer".into())

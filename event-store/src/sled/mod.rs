@@ -3,6 +3,7 @@
 //! `docs/architecture.md` says why; `docs/format.md` says what the bytes are. Only this folder names sled.
 
 mod answers;
+mod background;
 mod blocks;
 mod counters;
 mod examine;

@@ -119,6 +119,24 @@ pub(super) enum Blocks<'a> {
     Sealed(&'a BlockFile, Option<usize>),
 }
 
+impl Blocks<'_> {
+    /// The next block with the frame that it is stored as; a block of several parts has the frame of the first.
+    pub(super) fn next_stored(&mut self) -> Option<Result<(Block, Vec<u8>), LogError>> {
+        match self {
+            Self::Written(blocks) => {
+                let stored = blocks.next_stored()?;
+                Some(stored.map(|(block, frame)| (block, frame.to_vec())))
+            }
+            Self::Sealed(file, at) => {
+                let number = at.take()?;
+                let stored = file.block_and_frame(number).transpose()?;
+                *at = stored.is_ok().then_some(number + 1);
+                Some(stored)
+            }
+        }
+    }
+}
+
 impl Iterator for Blocks<'_> {
     type Item = Result<Block, LogError>;
 

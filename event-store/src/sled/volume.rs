@@ -336,6 +336,13 @@ impl Iterator for Blocks<'_> {
     type Item = Result<Block, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        Some(self.next_stored()?.map(|(block, _)| block))
+    }
+}
+
+impl Blocks<'_> {
+    /// The next block, and what is stored under its key: its frame, or that of its first part.
+    pub(super) fn next_stored(&mut self) -> Option<Result<(Block, sled::IVec), LogError>> {
         if self.done {
             return None;
         }
@@ -346,7 +353,7 @@ impl Iterator for Blocks<'_> {
                 Ok((key, value)) => {
                     let block = self.volume.decode(position_of(&key), &value);
                     self.done = block.is_err();
-                    return Some(block);
+                    return Some(block.map(|block| (block, value)));
                 }
                 Err(error) => {
                     self.done = true;

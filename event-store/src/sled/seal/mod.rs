@@ -11,6 +11,7 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
+use super::background::yield_to_requests;
 use super::manifest::PARTIAL;
 use super::shared::Shared;
 use crate::files::sync_dir;
@@ -93,7 +94,7 @@ fn seal(
         }
     };
     at(Step::Written)?;
-    compare(&partial, plan, &digest, stop, pace)?;
+    compare(&partial, plan, digest, stop, pace)?;
     at(Step::Compared)?;
     let path = plan.new.path(dir);
     std::fs::rename(&partial, &path)
@@ -143,7 +144,10 @@ impl Sealer {
         let stop = Arc::new(Stop::default());
         let thread = std::thread::Builder::new().name("annals-sealer".into()).spawn({
             let stop = stop.clone();
-            move || run(&shared, &stop)
+            move || {
+                yield_to_requests();
+                run(&shared, &stop);
+            }
         })?;
         Ok(Self {
             stop,

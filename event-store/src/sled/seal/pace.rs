@@ -4,8 +4,11 @@ use crate::sled::shared::Shared;
 use annals_core::Position;
 use std::time::{Duration, Instant};
 
-/// How many bytes are read or written between two looks at the log's head.
-const STRIDE: usize = 1 << 20;
+/// How many bytes are read or written between two looks at the log's head: little enough that requests that wait meanwhile for
+/// one of few cores wait for about a millisecond.
+const STRIDE: usize = 128 << 10;
+/// After how many bytes what was written is to be synced.
+const SYNC_STRIDE: usize = 1 << 20;
 /// While there are appends, sealing rests this many times as long as it worked: it takes a fifth of the time.
 const REST: u32 = 4;
 /// Longest rest.
@@ -18,6 +21,7 @@ pub(in crate::sled) struct Pace<'a> {
     head: Position,
     since: Instant,
     bytes: usize,
+    unsynced: usize,
 }
 
 impl<'a> Pace<'a> {
@@ -37,12 +41,14 @@ impl<'a> Pace<'a> {
             head: shared.map_or(Position::ZERO, |shared| shared.head.get()),
             since: Instant::now(),
             bytes: 0,
+            unsynced: 0,
         }
     }
 
-    /// Counts work done; rests if there is load. True once for every stride.
+    /// Counts work done; rests if there is load. True when what was written is to be synced.
     pub(super) fn worked(&mut self, bytes: usize) -> bool {
         self.bytes += bytes;
+        self.unsynced += bytes;
         if self.bytes < STRIDE {
             return false;
         }
@@ -54,6 +60,10 @@ impl<'a> Pace<'a> {
             }
             (self.head, self.since) = (shared.head.get(), Instant::now());
         }
-        true
+        let due = self.unsynced >= SYNC_STRIDE;
+        if due {
+            self.unsynced = 0;
+        }
+        due
     }
 }

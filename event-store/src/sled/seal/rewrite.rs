@@ -4,19 +4,20 @@ use super::pace::Pace;
 use super::plan::Plan;
 use super::{SealError, storage};
 use crate::block_file::{BlockFile, BlockFileWriter, Repack};
-use crate::frame::{FrameMeta, encode_frame};
+use crate::frame::{FrameMeta, encode_frame, written_by};
 use crate::sled::shared::Shared;
-use annals_core::{Block, LogError, Position, RecordRef};
+use annals_core::{Block, LogError, Position};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use xxhash_rust::xxh3::Xxh3;
 
-/// Digest of records, whatever blocks they are in.
+/// Checksum of records, whatever blocks they are in: of two that were made in one sealing, so that nobody could have made
+/// one to match.
 #[derive(Default)]
 pub(super) struct Records {
-    digest: Sha256,
+    digest: Xxh3,
     next: Position,
 }
 
@@ -28,31 +29,34 @@ impl Records {
         }
     }
 
-    /// Takes the next record; an error if another one should follow.
-    fn add(&mut self, record: &RecordRef<'_>) -> Result<(), LogError> {
-        if record.position != self.next {
+    /// Takes the next records; an error if other ones should follow.
+    fn add(&mut self, block: &Block) -> Result<(), LogError> {
+        if block.first() != self.next {
             return Err(LogError::Damaged {
                 position: self.next,
                 detail: "the event is missing".into(),
             });
         }
-        self.next = self.next.next();
-        let lens = [record.header_bytes.len() as u64, record.payload.len() as u64];
-        lens.iter().for_each(|len| self.digest.update(len.to_le_bytes()));
-        self.digest.update(record.header_bytes);
-        self.digest.update(record.payload);
+        let mut len = 0;
+        for record in block.raw_records() {
+            let (_, header, payload) = record?;
+            len += Block::record_len(header.len(), payload.len());
+        }
+        // Records stand one behind the other in the same form in every block.
+        self.digest.update(block.bytes().get(..len).unwrap_or_default());
+        self.next = block.last().next();
         Ok(())
     }
 
     /// The digest, if the records go up to `end`.
-    fn finish(self, end: Position) -> Result<[u8; 32], LogError> {
+    fn finish(self, end: Position) -> Result<u128, LogError> {
         if self.next != end.next() {
             return Err(LogError::Damaged {
                 position: self.next,
                 detail: "the event is missing".into(),
             });
         }
-        Ok(self.digest.finalize().into())
+        Ok(self.digest.digest128())
     }
 }
 
@@ -63,7 +67,7 @@ pub(super) fn rewrite(
     partial: &Path,
     stop: &AtomicBool,
     pace: &mut Pace<'_>,
-) -> Result<[u8; 32], SealError> {
+) -> Result<u128, SealError> {
     let first = plan.new.first;
     let head = json!({"kind": "volume", "epoch": shared.epoch, "first": first});
     let file = File::create(partial).map_err(storage)?;
@@ -83,13 +87,26 @@ pub(super) fn rewrite(
         let volume = shared.volumes.closed(entry)?;
         // Nobody else replaces volumes.
         let volume = volume.ok_or_else(|| LogError::Storage("the volume is not part of the log".into()))?;
-        for block in volume.scan(records.next)? {
-            let block = block?;
-            for record in block.iter().take_while(|record| !is_beyond(record, end)) {
-                let record = record.map_err(LogError::from)?;
-                records.add(&record)?;
-                if let Some(full) = repack.push(record.header_bytes, record.payload) {
-                    output.block(&full)?;
+        let mut blocks = volume.scan(records.next)?;
+        while let Some(stored) = blocks.next_stored() {
+            let (block, frame) = stored?;
+            if block.first() > end {
+                break;
+            }
+            let whole = block.first() == records.next && block.last() <= end;
+            let block = block.clip(records.next.previous(), end).map_err(LogError::from)?;
+            records.add(&block)?;
+            if whole && Repack::is_full(&block) {
+                if let Some(begun) = repack.pass(&block) {
+                    output.block(&begun)?;
+                }
+                output.stored(&block, frame)?;
+            } else {
+                for record in block.raw_records() {
+                    let (_, header, payload) = record.map_err(LogError::from)?;
+                    if let Some(full) = repack.push(header, payload) {
+                        output.block(&full)?;
+                    }
                 }
             }
             check(stop)?;
@@ -114,10 +131,6 @@ pub(super) fn rewrite(
     Ok(records.finish(plan.end)?)
 }
 
-fn is_beyond<E>(record: &Result<RecordRef<'_>, E>, end: Position) -> bool {
-    record.as_ref().is_ok_and(|record| record.position > end)
-}
-
 fn check(stop: &AtomicBool) -> Result<(), SealError> {
     if stop.load(Ordering::Acquire) {
         return Err(SealError::Stopped);
@@ -135,13 +148,21 @@ impl Output {
         let frame = encode_frame(block, self.meta);
         self.out.frame(block, &frame).map_err(storage)
     }
+
+    /// A block that is stored in one frame, which is as good as any that would be made of it.
+    fn stored(&mut self, block: &Block, frame: Vec<u8>) -> Result<(), SealError> {
+        match written_by(frame, self.meta.boot) {
+            Some(frame) => self.out.frame(block, &frame).map_err(storage),
+            None => self.block(block),
+        }
+    }
 }
 
 /// Reads the file that was written: every block, every record, and all of its bytes must be what they were.
 pub(super) fn compare(
     partial: &Path,
     plan: &Plan,
-    digest: &[u8; 32],
+    digest: u128,
     stop: &AtomicBool,
     pace: &mut Pace<'_>,
 ) -> Result<(), SealError> {
@@ -151,12 +172,10 @@ pub(super) fn compare(
     for number in 0..file.blocks() {
         check(stop)?;
         let Some(block) = file.block(number)? else { break };
-        for record in block.iter() {
-            records.add(&record.map_err(LogError::from)?)?;
-        }
+        records.add(&block)?;
         pace.worked(block.bytes().len());
     }
-    if records.finish(plan.end)? != *digest {
+    if records.finish(plan.end)? != digest {
         let text = format!(
             "{} does not hold the records that it was written from",
             partial.display()

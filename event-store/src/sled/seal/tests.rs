@@ -220,3 +220,39 @@ fn a_damaged_volume_is_not_joined_and_its_position_is_named() {
         .collect();
     assert_eq!(named[0], 11, "{named:?}");
 }
+
+#[test]
+fn full_blocks_stay_as_they_are_and_small_ones_between_them_are_joined() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _held) = open(dir.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    // Events and bytes of each: a group makes a block, of parts if its only record is large.
+    let groups = [
+        (5, 11_000),
+        (1, 100),
+        (2, 100),
+        (5, 11_000),
+        (1, 200_000),
+        (5, 11_000),
+        (1, 100),
+    ];
+    for (number, (events, len)) in groups.into_iter().enumerate() {
+        let noise = (0..len)
+            .map(|at| (at * 31 + number) as u8 ^ (at / 7) as u8)
+            .collect::<Vec<u8>>();
+        let events = vec![NewEvent::new("Said", noise); events];
+        let stream = "a/1".parse().unwrap();
+        runtime.block_on(log.append(Append::new(stream, events))).unwrap();
+    }
+    log.shared.settle().unwrap();
+    let before = read_all(&log);
+    log.seal_now().unwrap();
+    assert!(read_all(&log) == before, "every event is there as it was");
+    let report = log.verify(&mut |_| ()).unwrap();
+    assert_eq!(report.problems.as_slice(), &[]);
+    let (volume, _) = log.shared.volumes.containing(Position::new(1)).unwrap();
+    assert!(volume.is_sealed());
+    let blocks = volume.scan(Position::new(1)).unwrap();
+    let counts: Vec<u64> = blocks.map(|block| block.unwrap().count()).collect();
+    assert_eq!(counts, [5, 3, 5, 1, 5, 1], "the two small ones are one");
+}
