@@ -11,26 +11,18 @@ impl Index {
     /// Where a stream ends, as far as the index knows.
     pub(in crate::sled) fn stream_head(&self, stream: &StreamId) -> Result<Option<StreamHead>, LogError> {
         let key = key(STREAM, stream.as_str().as_bytes());
-        let Some((first, positions)) = self.newest_entry(&key)? else {
-            return Ok(None);
-        };
-        Ok(positions.last().map(|position| StreamHead {
-            version: Version::new(first).plus(positions.len() as u64 - 1),
-            position: Position::new(*position),
-        }))
-    }
-
-    /// The last entry of a key: what orders it, and its positions.
-    fn newest_entry(&self, key: &[u8]) -> Result<Option<(u64, Vec<u64>)>, LogError> {
-        let hash = key_hash(key);
+        let hash = key_hash(&key);
         for run in self.runs().iter().rev() {
-            let mut found = None;
-            self.noticed(run.each(key, hash, u64::MAX, &self.cache, |entry| {
-                found = Some((entry.order, entry.positions.clone()));
+            let mut head = None;
+            self.noticed(run.each(&key, hash, u64::MAX, &self.cache, |entry| {
+                head = entry.positions.last().map(|position| StreamHead {
+                    version: Version::new(entry.order).plus(entry.positions.len() as u64 - 1),
+                    position: Position::new(*position),
+                });
                 true
             }))?;
-            if found.is_some() {
-                return Ok(found);
+            if head.is_some() {
+                return Ok(head);
             }
         }
         Ok(None)
@@ -128,11 +120,14 @@ impl Run {
         }
         for block in self.find(key, order)..self.block_count() {
             let mut entries = self.block(block, Some(cache))?;
-            while entries.read()? {
+            while entries.next_key()? {
                 match entries.key.as_slice().cmp(key) {
-                    std::cmp::Ordering::Less => (),
-                    std::cmp::Ordering::Equal if each(&entries) => (),
-                    _ => return Ok(()),
+                    std::cmp::Ordering::Less => continue,
+                    std::cmp::Ordering::Equal => entries.read_rest()?,
+                    std::cmp::Ordering::Greater => return Ok(()),
+                }
+                if !each(&entries) {
+                    return Ok(());
                 }
             }
         }

@@ -8,6 +8,7 @@
 mod alter;
 mod block;
 mod filter;
+mod heads;
 mod lookup;
 mod manifest;
 mod merge;

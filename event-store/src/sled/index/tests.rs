@@ -1,11 +1,13 @@
 //! Runs against a model: whatever is written, merged, reopened and cut off by a crash, the index says what the model says.
 
+use super::block::{Encoder, Entries};
 use super::*;
 use crate::sled::names::{command_hash, id_hash};
 use crate::sled::tail;
 use annals_core::{EventId, EventIdRef, Header, StreamHead, StreamId};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
 /// What the index must say.
@@ -205,6 +207,29 @@ proptest! {
     }
 
     #[test]
+    fn what_is_passed_over_ends_where_it_would_when_read(
+        entries in prop::collection::btree_map("[a-z]{1,12}", prop::collection::btree_set(any::<u64>(), 1..40), 1..40),
+        wanted in any::<prop::sample::Index>(),
+    ) {
+        let mut encoder = Encoder::default();
+        for (number, (name, positions)) in entries.iter().enumerate() {
+            let positions: Vec<u64> = positions.iter().copied().collect();
+            encoder.push(&key(STREAM, name.as_bytes()), number as u64 * 1_000, &positions);
+        }
+        let mut block = Entries::new(encoder.take().into());
+        let (name, positions) = entries.iter().nth(wanted.index(entries.len())).unwrap();
+        let mut names = 0;
+        while block.next_key().unwrap() {
+            names += 1;
+            if block.key[1..] == *name.as_bytes() {
+                block.read_rest().unwrap();
+                prop_assert!(block.positions.iter().eq(positions));
+            }
+        }
+        prop_assert_eq!(names, entries.len());
+    }
+
+    #[test]
     fn bytes_that_nobody_wrote_are_named_or_read_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let limit = bytes.len();
         if let Ok(entries) = decode_index_block(&bytes) {
@@ -213,6 +238,52 @@ proptest! {
             prop_assert!(positions <= limit);
         }
     }
+}
+
+#[test]
+fn the_heads_of_all_streams_are_told_the_newest_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut model, index) = (Model::default(), open(dir.path()));
+    let told = |stream| Told {
+        stream,
+        tag: Some(1),
+        key: true,
+        id: None,
+    };
+    for events in [vec![told(1); 1_500], vec![told(2), told(3)], vec![told(3), told(1)]] {
+        let generation = generation(&mut model, &events);
+        let epoch = Epoch::from_bytes([1; 16]);
+        index
+            .write(&generation, epoch, Position::new(model.head), &|| ())
+            .unwrap();
+    }
+    let heads = |most: usize| {
+        let mut heads = Vec::new();
+        let told = index.each_head(|stream, head| {
+            heads.push((stream.to_owned(), head.version.get(), head.position.get()));
+            if heads.len() == most {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        told.unwrap();
+        heads
+    };
+    let all = heads(100);
+    let newest: BTreeMap<String, u64> = all
+        .iter()
+        .rev()
+        .map(|(name, _, position)| (name.clone(), *position))
+        .collect();
+    let expected = model
+        .streams
+        .iter()
+        .map(|(name, positions)| (name.clone(), *positions.last().unwrap()));
+    assert!(newest.into_iter().eq(expected), "{all:?}");
+    assert_eq!(all.len(), 5, "a stream comes once for each run: {all:?}");
+    let versions: Vec<u64> = all.iter().map(|(_, version, _)| *version).collect();
+    assert_eq!(versions, [1501, 2, 1, 1, 1500]);
+    assert_eq!(heads(2), all[..2], "told to stop");
 }
 
 /// Writes one generation of so many events in one stream.
