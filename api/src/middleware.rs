@@ -10,7 +10,7 @@ use crate::state::Shared;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONNECTION};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt;
 use hyper::body::Incoming;
@@ -76,8 +76,15 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Api {
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let parts = Arc::clone(&self.0);
         Box::pin(async move {
-            let begun = parts.requests.begin(parts.side, request.method(), request.uri().path());
-            let mut response = parts.answer(request).await;
+            let uri = request.uri().clone();
+            let command = match parts.side {
+                Side::Command => command_of(request.method(), uri.path()),
+                Side::Query => None,
+            };
+            let begun = parts
+                .requests
+                .begin(parts.side, request.method(), uri.path(), command.is_some());
+            let mut response = parts.answer(request, &uri, command).await;
             if let Some(contact) = &parts.shared.api.log_contact {
                 let age = HeaderValue::from(contact().age.as_secs());
                 response.headers_mut().insert(LOG_AGE, age);
@@ -89,10 +96,9 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Api {
 }
 
 impl Parts {
-    async fn answer(&self, request: hyper::Request<Incoming>) -> Response {
+    async fn answer(&self, request: hyper::Request<Incoming>, uri: &Uri, command: Option<[&str; 3]>) -> Response {
         let (side, shared) = (self.side, &self.shared);
         let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
-        let uri = request.uri().clone();
         let span = tracing::debug_span!("request", request = number, method = %request.method(), path = uri.path());
         let uri_len = uri.path_and_query().map_or(0, |text| text.as_str().len());
         let checked =
@@ -100,7 +106,7 @@ impl Parts {
         if let Err(problem) = checked {
             return close(problem.into_answer(instance(uri.path())));
         }
-        let answered = AssertUnwindSafe(self.handled(request, uri.path()))
+        let answered = AssertUnwindSafe(self.handled(request, command))
             .catch_unwind()
             .instrument(span)
             .await;
@@ -134,11 +140,7 @@ impl Parts {
 
     /// What the handler of the path says. Under load nearly all requests are single commands, for which the router with
     /// its boxes and copies costs more than deciding them does: they go past it.
-    async fn handled(&self, request: hyper::Request<Incoming>, path: &str) -> Response {
-        let command = match self.side {
-            Side::Command => command_of(request.method(), path),
-            Side::Query => None,
-        };
+    async fn handled(&self, request: hyper::Request<Incoming>, command: Option<[&str; 3]>) -> Response {
         let Some(command) = command else {
             // A router is always ready, and never fails.
             let answered = self.router.clone().call(request.map(Body::new)).await;

@@ -9,8 +9,12 @@
     reason = "a benchmark that cannot go on stops"
 )]
 
+#[path = "../../crates/annals/src/cli/bench/payloads.rs"]
+mod payloads;
+
 use annals_core::*;
 use annals_event_store::{DataDir, LogSettings, OpenOptions, SledLog};
+use payloads::{EVENT_BYTES, Payloads};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -18,44 +22,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const STREAMS: u64 = 100_000;
-const PAYLOAD_LEN: usize = 200;
-const WORDS: [&str; 16] = [
-    "please ",
-    "deliver ",
-    "before ",
-    "noon ",
-    "to the ",
-    "back ",
-    "door ",
-    "and ",
-    "ring ",
-    "twice ",
-    "leave it ",
-    "with ",
-    "our ",
-    "neighbour ",
-    "thank you ",
-    "again ",
-];
 const SECONDS: Duration = Duration::from_secs(3);
 
-fn payload(number: u64) -> Vec<u8> {
-    let mut text = format!(
-        r#"{{"order":"ord-{number}","customer":"cus-{}","amount":{},"note":""#,
-        number % 977,
-        number * 37 % 10_000
-    );
-    let mut word = number;
-    while text.len() < PAYLOAD_LEN - 12 {
-        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        text.push_str(WORDS[(word >> 60) as usize]);
-    }
-    text.push_str("\"}");
-    text.into_bytes()
-}
-
-fn event(number: u64) -> NewEvent {
-    let mut event = NewEvent::new("OrderNoted", payload(number));
+fn event(payloads: &mut Payloads) -> NewEvent {
+    let mut event = NewEvent::new("OrderNoted", payloads.next_json().to_vec());
     event.content_type = CONTENT_TYPE_JSON.into();
     event
 }
@@ -80,13 +50,13 @@ fn appends(runtime: &tokio::runtime::Runtime, log: &Arc<SledLog>, tasks: u64, ba
         let tasks = (0..tasks).map(|task| {
             let (log, done) = (log.clone(), done.clone());
             tokio::spawn(async move {
-                let mut number = task;
+                let (mut number, mut payloads) = (task, Payloads::of(task as usize));
                 while start.elapsed() < SECONDS {
                     number = number
                         .wrapping_mul(6_364_136_223_846_793_005)
                         .wrapping_add(1_442_695_040_888_963_407);
                     let stream = StreamId::new("bench", &format!("s-{}", (number >> 20) % STREAMS)).unwrap();
-                    let events = (0..batch).map(|i| event(number.wrapping_add(i))).collect();
+                    let events = (0..batch).map(|_| event(&mut payloads)).collect();
                     log.append(Append::new(stream, events)).await.unwrap();
                     done.fetch_add(batch, Ordering::Relaxed);
                 }
@@ -123,6 +93,16 @@ fn stream_reads(log: &SledLog) -> f64 {
     count as f64 / start.elapsed().as_secs_f64()
 }
 
+/// Looks every stream's head up once.
+fn heads(log: &SledLog) -> f64 {
+    let start = Instant::now();
+    for number in 0..STREAMS {
+        let stream = StreamId::new("bench", &format!("s-{number}")).unwrap();
+        log.stream_head(&stream).unwrap();
+    }
+    STREAMS as f64 / start.elapsed().as_secs_f64()
+}
+
 fn main() {
     let dir = tempfile::tempdir_in(".").unwrap();
     let held = DataDir::open(
@@ -139,8 +119,8 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    let raw_one = raw(dir.path(), 512);
-    println!("raw pwrite+fdatasync of 512 B    {raw_one:>12.0} /s   1.00");
+    let raw_one = raw(dir.path(), EVENT_BYTES);
+    println!("raw pwrite+fdatasync of {EVENT_BYTES} B    {raw_one:>12.0} /s   1.00");
     let show = |name: &str, rate: f64| println!("{name:<32} {rate:>12.0} /s   {:.2}", rate / raw_one);
     show("append, 1 task", appends(&runtime, &log, 1, 1));
     show("append, 64 tasks", appends(&runtime, &log, 64, 1));
@@ -159,6 +139,7 @@ fn main() {
     let start = Instant::now();
     let log = SledLog::open(&held, LogSettings::default()).unwrap();
     println!("opened in {:?}", start.elapsed());
+    show("heads of streams, just opened", heads(&log));
     let start = Instant::now();
     let report = log.verify(&mut |_| ()).unwrap();
     let verified = report.events as f64 / start.elapsed().as_secs_f64();

@@ -13,6 +13,8 @@ use std::time::Instant;
 const MICROS: &[u64] = &[
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 10_000_000,
 ];
+/// The route of single commands, which is told without looking for it.
+const COMMAND_ROUTE: &str = "/v1/commands/{aggregate}/{id}/{command}";
 /// What paths are counted under that no route has.
 const NO_ROUTE: &str = "none";
 const METHODS: [&str; 3] = ["GET", "POST", "other"];
@@ -29,6 +31,8 @@ struct Routes {
     numbers: matchit::Router<usize>,
     /// One for each route, the last for paths without one.
     counters: Vec<Route>,
+    /// Which of them counts single commands.
+    command: usize,
 }
 
 struct Route {
@@ -80,19 +84,24 @@ impl Requests {
                 }
             }
             let all = templates.iter().copied().chain([NO_ROUTE]);
+            let command = templates.iter().position(|template| *template == COMMAND_ROUTE);
             Routes {
                 numbers,
+                command: command.unwrap_or(templates.len()),
                 counters: all.map(Route::new).collect(),
             }
         });
     }
 
-    /// A request came.
-    pub(crate) fn begin(&self, side: Side, method: &Method, path: &str) -> Begun {
+    /// A request came; whether it is one of a single command is known already.
+    pub(crate) fn begin(&self, side: Side, method: &Method, path: &str, is_command: bool) -> Begun {
         let routes = self.of(side).get();
-        let route = routes.map_or(0, |routes| match routes.numbers.at(path) {
-            Ok(found) => *found.value,
-            Err(_) => routes.counters.len() - 1,
+        let route = routes.map_or(0, |routes| {
+            if is_command {
+                return routes.command;
+            }
+            let found = routes.numbers.at(path);
+            found.map_or(routes.counters.len() - 1, |found| *found.value)
         });
         let method = match *method {
             Method::GET => 0,

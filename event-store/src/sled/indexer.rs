@@ -1,7 +1,7 @@
 //! Writes frozen generations of the tail to the index, and merges its runs, each on a thread of its own: appends do not
 //! wait for generations, and generations do not wait for merges.
 
-use super::background::yield_to_requests;
+use super::background::{Pieces, yield_to_requests};
 use super::generation::Generation;
 use super::shared::{HEADS_MAX, Shared};
 use super::watchdog::Place;
@@ -69,7 +69,11 @@ impl Indexer {
 fn run(shared: &Shared, queue: &Receiver<Work>, written: &SyncSender<()>) {
     let mut came = remember_heads(shared, queue);
     while let Some((generation, position)) = came.take().or_else(|| queue.recv().ok()) {
-        if let Err(error) = write(shared, &generation, position) {
+        let pieces = Pieces::begin();
+        // Appends wait when the tail is several times as long as its setting, and so does whoever closes the log.
+        let waited_for = || shared.tail.len() > shared.settings.index_tail_max / 2 || shared.queue.is_closed();
+        let rest = || pieces.done(waited_for());
+        if let Err(error) = write(shared, &generation, position, &rest) {
             // The log is whole; only the index cannot be kept. Appends stop, because the tail would grow without bound.
             tracing::error!(%error, "the index cannot be written, appends stop");
             shared.fail(&error.to_string());
@@ -126,12 +130,24 @@ fn merge(shared: &Shared, wake: &Receiver<()>, stop: &AtomicBool) {
     }
 }
 
-pub(super) fn write(shared: &Shared, generation: &Generation, position: Position) -> Result<(), LogError> {
-    let moved_on = || shared.syncs.moved_on(Place::Index);
+/// Writes a generation to the index; `rest` is called every now and then.
+pub(super) fn write(
+    shared: &Shared,
+    generation: &Generation,
+    position: Position,
+    rest: &dyn Fn(),
+) -> Result<(), LogError> {
+    let moved_on = || {
+        rest();
+        shared.syncs.moved_on(Place::Index);
+    };
     let write = || shared.index.write(generation, shared.epoch, position, &moved_on);
     shared.syncs.run(Place::Index, None, write)?;
-    for (stream, head) in generation.heads() {
+    for (number, (stream, head)) in generation.heads().enumerate() {
         shared.heads.insert(stream.into(), head);
+        if number % LOOK_EVERY == 0 {
+            rest();
+        }
     }
     Ok(())
 }

@@ -263,7 +263,7 @@ fn catch_up(shared: &Shared) -> Result<(), OpenError> {
         }
         let long = shared.tail.len() >= shared.settings.index_tail_max;
         if let Some(generation) = long.then(|| shared.tail.freeze()).flatten() {
-            indexer::write(shared, &generation, after)?;
+            indexer::write(shared, &generation, after, &|| ())?;
             shared.tail.thaw();
             // A run that cannot be read is no reason not to open: whoever needs it is told, the rest is there.
             while shared.index.merge_once(&AtomicBool::new(false)).unwrap_or(false) {}

@@ -114,6 +114,11 @@ impl Recent {
         }
     }
 
+    /// How many bytes the storer has not taken yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.work().waiting
+    }
+
     /// Up to where the volumes hold everything.
     pub(super) fn stored(&self) -> Position {
         self.ring().stored

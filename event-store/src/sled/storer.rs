@@ -1,6 +1,7 @@
 //! The storer: one thread that puts what is durable in the journal into full blocks, and these into the volumes. The
 //! log's sled databases are written and flushed by it alone.
 
+use super::background::Pieces;
 use super::blocks::GroupBlocks;
 use super::shared::Shared;
 use super::volumes::Volumes;
@@ -42,7 +43,11 @@ fn run(shared: &Shared, stored: Position) -> Result<(), LogError> {
         if let Some(last) = full.last().map(Block::last) {
             let volume_bytes_max = shared.settings.volume_bytes_max;
             shared.syncs.run(Place::Volume, None, || {
-                let moved_on = || shared.syncs.moved_on(Place::Volume);
+                let pieces = Pieces::begin();
+                let moved_on = || {
+                    pieces.done(task.all || shared.recent.waiting() >= shared.settings.store_bytes);
+                    shared.syncs.moved_on(Place::Volume);
+                };
                 store(&shared.volumes, &blocks, &full, volume_bytes_max, &moved_on)
             })?;
             shared.recent.advance(last);

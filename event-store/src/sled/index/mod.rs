@@ -37,6 +37,9 @@ use write::{RunWriter, Stretch};
 /// Most runs: merging keeps them far below this, so that more say that it does not work.
 const RUNS_MAX: usize = 256;
 
+/// After how many entries a run that is being written has moved on.
+const MOVED_ON_ENTRIES: usize = 512;
+
 /// How far the index in `dir` has read, and of which history, if it says so. Only what is durable is indexed.
 pub(crate) fn indexed(dir: &Path) -> Option<(Epoch, Position)> {
     let manifest = Manifest::read(dir).ok()??;
@@ -158,8 +161,8 @@ impl Index {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Adds a generation as a new run; everything up to `position` is then indexed. `moved_on` is told when the entries
-    /// are written, and when they are synced.
+    /// Adds a generation as a new run; everything up to `position` is then indexed. `moved_on` is told every now and then
+    /// while the entries are written, when they are, and when they are synced.
     pub(super) fn write(
         &self,
         generation: &Generation,
@@ -180,7 +183,14 @@ impl Index {
             keys_max: generation.key_count() as u64,
         };
         let mut writer = RunWriter::create(&run_path(&self.dir, number), stretch)?;
-        generation.for_each_sorted(|kind, name, first, positions| writer.push(&key(kind, name), first, positions))?;
+        let mut pushed = 0_usize;
+        generation.for_each_sorted(|kind, name, first, positions| {
+            pushed += 1;
+            if pushed.is_multiple_of(MOVED_ON_ENTRIES) {
+                moved_on();
+            }
+            writer.push(&key(kind, name), first, positions)
+        })?;
         moved_on();
         let run = Arc::new(writer.finish()?);
         moved_on();

@@ -9,8 +9,6 @@ use annals_core::{Aggregate, Command, Decision, Event, Key, Keys, Recorded, Row,
 
 /// Streams that events go to.
 pub(super) const STREAMS: u64 = 100_000;
-/// Bytes of an event's JSON.
-pub(super) const EVENT_BYTES: usize = 200;
 /// Category of the streams that events are appended to.
 pub(super) const CATEGORY: &str = "bench";
 pub(super) const EVENT_TYPE: &str = "Benched";

@@ -1,11 +1,12 @@
 //! The scenarios in this process, one after the other: first those that leave the log small, then those that want it large.
 
 use super::child::ChildServer;
-use super::domain::{EVENT_BYTES, backend, commerce_backend};
+use super::domain::{backend, commerce_backend};
 use super::entry::Entry;
 use super::measure::Measured;
 use super::order_log::OrderLog;
 use super::pace::Pace;
+use super::payloads::EVENT_BYTES;
 use super::report::Report;
 use super::scenario::What;
 use super::{Settings, calls, log, machine, raw, rebuilds, rest, storage, sustained, views};
