@@ -71,7 +71,7 @@ fn run(shared: &Shared, queue: &Receiver<Work>, written: &SyncSender<()>) {
     while let Some((generation, position)) = came.take().or_else(|| queue.recv().ok()) {
         let pieces = Pieces::begin();
         // Appends wait when the tail is several times as long as its setting, and so does whoever closes the log.
-        let waited_for = || shared.tail.len() > shared.settings.index_tail_max / 2 || shared.queue.is_closed();
+        let waited_for = || shared.tail.len() > shared.settings.index_tail_max / 2 || shared.queue.closed().is_some();
         let rest = || pieces.done(waited_for());
         if let Err(error) = write(shared, &generation, position, &rest) {
             // The log is whole; only the index cannot be kept. Appends stop, because the tail would grow without bound.

@@ -165,11 +165,6 @@ impl Queue {
         group
     }
 
-    /// Whether it takes no more appends.
-    pub(super) fn is_closed(&self) -> bool {
-        self.state().closed.is_some()
-    }
-
     /// How many appends and how many bytes of them wait.
     pub(super) fn waiting(&self) -> (usize, usize) {
         let state = self.state();
