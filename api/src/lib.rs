@@ -27,6 +27,7 @@ mod path;
 mod paths;
 mod patient;
 mod problem;
+mod proofs;
 mod query;
 mod reading;
 mod routers;

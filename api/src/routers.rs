@@ -7,7 +7,7 @@ use crate::middleware::{Api, Side};
 use crate::paths::Paths;
 use crate::problem::Problem;
 use crate::state::{ApiState, Shared};
-use crate::{events, health, log, metrics, operations, query};
+use crate::{events, health, log, metrics, operations, proofs, query};
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -30,12 +30,12 @@ pub fn command_api(state: ApiState) -> Api {
         .route("/v1/log/blocks", get(log::blocks))
         .route("/v1/operations/{projection}", post(operations::record))
         .route("/v1/backup", post(backup))
-        .route("/checkpoint", get(later("a signed checkpoint")))
-        .route("/tile/{*tile}", get(later("the Merkle tree")))
-        .route("/v1/checkpoints", get(later("the list of signed checkpoints")))
+        .route("/checkpoint", get(proofs::checkpoint))
+        .route("/tile/{*tile}", get(proofs::tile))
+        .route("/v1/checkpoints", get(proofs::checkpoints))
         .route("/v1/checkpoints/cosignatures", post(later("a cosignature")))
-        .route("/v1/proofs/inclusion", get(later("an inclusion proof")))
-        .route("/v1/proofs/consistency", get(later("a consistency proof")))
+        .route("/v1/proofs/inclusion", get(proofs::inclusion))
+        .route("/v1/proofs/consistency", get(proofs::consistency))
         .route("/v1/schemas", get(later("the list of schemas")))
         .route("/v1/schemas/{type}/{version}", get(later("a schema")))
         .route("/readyz", get(health::command_readyz));

@@ -7,7 +7,7 @@ use crate::metrics::Requests;
 use crate::tail::Tail;
 use annals_commands::Commands;
 use annals_core::Appender;
-use annals_event_store::{LogMetrics, NotReady};
+use annals_event_store::{LogMetrics, NotReady, Notary};
 use annals_projections::Projections;
 use axum::http::HeaderValue;
 use std::sync::Arc;
@@ -54,6 +54,8 @@ pub struct ApiState {
     pub backups: Option<Backups>,
     /// Name of the domain that wrote the log, said by `GET /v1/log` so that nobody folds another domain's events.
     pub domain: Option<String>,
+    /// Keeps the log's Merkle tree and signs checkpoints; none where the log is elsewhere.
+    pub notary: Option<Arc<Notary>>,
     /// What each of the two APIs holds in memory for its callers.
     pub bounds: ApiBounds,
 }
@@ -72,6 +74,7 @@ impl ApiState {
             requests: Arc::default(),
             backups: None,
             domain: None,
+            notary: None,
             bounds: ApiBounds::default(),
         }
     }

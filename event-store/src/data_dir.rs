@@ -184,6 +184,21 @@ impl DataDir {
         self.path.join("reactors")
     }
 
+    /// Where the log's Merkle tree stands: derived, may be deleted while no process runs.
+    pub fn tree_path(&self) -> PathBuf {
+        self.path.join("tree")
+    }
+
+    /// Where signed checkpoints stand: not derived.
+    pub fn checkpoints_path(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Where keys stand: not derived, and in no backup of the log.
+    pub fn keys_path(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
     /// The log's name.
     pub fn name(&self) -> &str {
         &self.identity.name

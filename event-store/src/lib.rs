@@ -21,7 +21,9 @@ mod sled;
 mod tree;
 
 pub use backup::{BackupError, BackupFile, BackupLog, BackupSource, BackupSummary, RestoreSummary};
-pub use checkpoints::{KeysError, LogKeys, Notary, NotaryError, NotarySettings, SignedCheckpoints};
+pub use checkpoints::{
+    KeysError, LogKeys, Notary, NotaryError, NotarySettings, SignedCheckpoints, origin, parent_origin,
+};
 pub use data_dir::{DATA_FORMAT, DataDir, DataDirError, OpenOptions};
 pub use frame::{FRAME_HEADER_LEN, FrameError, FrameMeta, decode_frame, encode_frame};
 pub use memory::MemoryLog;

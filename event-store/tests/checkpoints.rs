@@ -37,7 +37,7 @@ fn open(dir: &Path, log: &Arc<MemoryLog>) -> Result<Notary, NotaryError> {
         events: 10,
         every: Duration::from_secs(3_600),
     };
-    Notary::open(tree, keys, dir.join("checkpoints"), ORIGIN.into(), vec![], settings)
+    Notary::open(tree, keys, dir.join("checkpoints"), ORIGIN.into(), None, settings)
 }
 
 fn read(note: &str, key: &VerifierKey) -> Checkpoint {

@@ -77,6 +77,12 @@ impl Server {
         parse(&self.url, path, &body(response)?)
     }
 
+    /// The text at a path.
+    pub(crate) fn text(&self, path: &str) -> Result<String> {
+        let bytes = body(self.get(path, "text/plain")?)?;
+        String::from_utf8(bytes).with_context(|| format!("{}{path} did not answer with a text", self.url))
+    }
+
     /// Whatever is answered at a path within a time, whatever its status.
     pub(crate) fn ask(&self, path: &str, time_max: Duration) -> Result<Reply> {
         let request = self.agent.get(format!("{}{path}", self.url));

@@ -21,6 +21,7 @@ mod failure_config;
 mod follow;
 mod http;
 mod node;
+mod notary;
 mod query_dir;
 mod query_node;
 mod remote_log;

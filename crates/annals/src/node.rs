@@ -4,6 +4,7 @@ use crate::backend::Backend;
 use crate::config::log_settings;
 use crate::dispatcher::CommandDispatcher;
 use crate::failure_config::FailureLimits;
+use crate::notary::NotaryAtWork;
 use crate::server::Role;
 use crate::source::check_domain;
 use annals_api::ApiBounds;
@@ -137,6 +138,7 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) commands: Commands,
     pub(crate) projections: Projections,
+    pub(crate) notary: NotaryAtWork,
     snapshots: Option<Arc<SledSnapshots>>,
     stop_checking: Arc<AtomicBool>,
 }
@@ -144,6 +146,7 @@ pub(crate) struct Node {
 impl Node {
     /// Starts the workers. From within a runtime, because reactors send their commands through it.
     pub(crate) fn start(store: Store, backend: &Backend, role: Role) -> Result<Self> {
+        let notary = NotaryAtWork::start(&store.dir, &store.log)?;
         let snapshots = store.snapshots();
         let commands = backend.commands_within(
             Arc::clone(&store.log) as Arc<dyn Appender>,
@@ -177,6 +180,7 @@ impl Node {
             store,
             commands,
             projections,
+            notary,
             snapshots,
             stop_checking,
         })
@@ -186,6 +190,7 @@ impl Node {
     pub(crate) fn stop(self) {
         self.stop_checking.store(true, Ordering::Relaxed);
         self.projections.shutdown();
+        self.notary.stop();
         self.store.close();
         if let Some(snapshots) = &self.snapshots {
             snapshots.close();

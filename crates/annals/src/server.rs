@@ -171,6 +171,7 @@ fn state(node: &Node) -> ApiState {
         tracing::info!(head = written.head.get(), bytes = written.bytes, "a backup was taken");
         Ok(())
     }));
+    state.notary = Some(Arc::clone(node.notary.notary()));
     state.log_failure = Some(Arc::new(move || log.not_ready()));
     state
 }

@@ -5,5 +5,5 @@ mod notary;
 mod segments;
 
 pub use keys::{KeysError, LogKeys};
-pub use notary::{Notary, NotaryError, NotarySettings};
+pub use notary::{Notary, NotaryError, NotarySettings, origin, parent_origin};
 pub use segments::SignedCheckpoints;

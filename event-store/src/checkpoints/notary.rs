@@ -2,12 +2,17 @@
 
 use super::keys::{KeysError, LogKeys};
 use super::segments::SignedCheckpoints;
+use crate::data_dir::DataDir;
 use crate::tree::{LogTree, TreeError};
 use annals_audit::{Checkpoint, Note, Signer};
+use annals_core::{Epoch, EventLog};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Pause between two checkpoints that are signed because somebody asks.
+const ON_DEMAND: Duration = Duration::from_secs(1);
 
 /// When a checkpoint is signed without being asked for.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +50,12 @@ pub enum NotaryError {
         /// The root of the log, or what it has instead.
         found: String,
     },
+    /// There is no checkpoint of so many events yet, and the last one was signed a moment ago.
+    #[error("no checkpoint covers {size} events yet: ask again in a second")]
+    NotCovered {
+        /// How many events.
+        size: u64,
+    },
     /// The tree cannot be asked.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -68,7 +79,8 @@ pub struct Notary {
     checkpoints: SignedCheckpoints,
     dir: PathBuf,
     origin: String,
-    extensions: Vec<String>,
+    /// Origin of the log that this one was restored from, and up to which size both are the same.
+    parent: Option<(String, u64)>,
     settings: NotarySettings,
     state: Mutex<State>,
 }
@@ -80,13 +92,24 @@ struct State {
 }
 
 impl Notary {
-    /// A notary for the log with this origin. `extensions` are lines that all its checkpoints have.
+    /// The notary of the log in a data directory, with its tree and its keys, which a new log gets here.
+    pub fn of(dir: &DataDir, log: Arc<dyn EventLog>, settings: NotarySettings) -> Result<Self, NotaryError> {
+        let own = origin_of(dir, log.epoch());
+        let parent = crate::sled::parent(&dir.log_path());
+        let parent = parent.map(|(epoch, head)| (origin_of(dir, epoch), head.get()));
+        let tree = Arc::new(LogTree::open(&dir.tree_path(), log)?);
+        let keys = LogKeys::open(&dir.keys_path(), &own)?;
+        Self::open(tree, keys, dir.checkpoints_path(), own, parent, settings)
+    }
+
+    /// A notary for the log with this origin. `parent` has the origin of the log that it was restored from and the size
+    /// up to which both are the same: all checkpoints name it, so that who trusts the one can go on with the other.
     pub fn open(
         tree: Arc<LogTree>,
         keys: LogKeys,
         dir: PathBuf,
         origin: String,
-        extensions: Vec<String>,
+        parent: Option<(String, u64)>,
         settings: NotarySettings,
     ) -> Result<Self, NotaryError> {
         let checkpoints = SignedCheckpoints::open(&dir).map_err(|source| NotaryError::Io {
@@ -99,7 +122,7 @@ impl Notary {
             checkpoints,
             dir,
             origin,
-            extensions,
+            parent,
             settings,
             state: Mutex::new(State {
                 compared: false,
@@ -136,12 +159,57 @@ impl Notary {
             origin: self.origin.clone(),
             size,
             root,
-            extensions: self.extensions.clone(),
+            extensions: self.parent_line()?.into_iter().collect(),
         };
         let note = signed(&checkpoint, self.keys.signer());
         self.checkpoints.add(size, &note).map_err(|source| self.io(source))?;
         tracing::debug!(size, "signed a checkpoint");
         Ok(Some(note.to_string()))
+    }
+
+    /// `parent <origin> <size> <root>`.
+    fn parent_line(&self) -> Result<Option<String>, NotaryError> {
+        let Some((origin, size)) = &self.parent else {
+            return Ok(None);
+        };
+        let root = self.tree.root_at(*size)?;
+        Ok(Some(format!("parent {origin} {size} {root}")))
+    }
+
+    /// Brings the tree to the head of the log, and signs it. For the end: nothing is appended any more.
+    pub fn finish(&self) -> Result<(), NotaryError> {
+        self.tree.reach(self.tree.log_head())?;
+        self.sign()?;
+        Ok(self.tree.save()?)
+    }
+
+    /// The smallest signed checkpoint of at least so many events. One is signed if there is none, at most once a second.
+    pub fn covering(&self, size: u64) -> Result<String, NotaryError> {
+        self.tree.reach(size)?;
+        let signed = self.checkpoints.latest().map_or(0, |(signed, _)| signed);
+        if signed < size {
+            if signed > 0 && self.lock().last.elapsed() < ON_DEMAND {
+                return Err(NotaryError::NotCovered { size });
+            }
+            self.sign()?;
+        }
+        let mut found = self.signed_after(size.saturating_sub(1), 1)?;
+        found.pop().ok_or(NotaryError::NotCovered { size })
+    }
+
+    /// Checkpoints of more than `size` events, the smallest first, at most `limit`.
+    pub fn signed_after(&self, size: u64, limit: usize) -> Result<Vec<String>, NotaryError> {
+        self.checkpoints.after(size, limit).map_err(|source| self.io(source))
+    }
+
+    /// How many events a signed checkpoint is of.
+    pub fn size_of(&self, note: &str) -> Result<u64, NotaryError> {
+        super::segments::size_of(note).map_err(|source| self.io(source))
+    }
+
+    /// Where the signed checkpoints are.
+    pub fn dir(&self) -> &std::path::Path {
+        &self.dir
     }
 
     /// A log that was changed must not get a signature under the change.
@@ -202,4 +270,20 @@ fn signed(checkpoint: &Checkpoint, signer: &Signer) -> Note {
     let mut note = Note::of(checkpoint);
     note.add(signer.sign(note.text(), 0));
     note
+}
+
+fn origin_of(dir: &DataDir, epoch: Epoch) -> String {
+    format!("annals/{}/{epoch}", dir.name())
+}
+
+/// The origin of the checkpoints of the log in a data directory: its name and its epoch. None if its manifest cannot be read.
+pub fn origin(dir: &DataDir) -> Option<String> {
+    let (epoch, _) = crate::sled::stated(&dir.log_path())?;
+    Some(origin_of(dir, epoch))
+}
+
+/// The origin of the log that the one in a data directory was restored from.
+pub fn parent_origin(dir: &DataDir) -> Option<String> {
+    let (epoch, _) = crate::sled::parent(&dir.log_path())?;
+    Some(origin_of(dir, epoch))
 }

@@ -176,7 +176,7 @@ fn damaged(path: &Path, byte: usize) -> io::Error {
     ))
 }
 
-fn size_of(note: &str) -> io::Result<u64> {
+pub(super) fn size_of(note: &str) -> io::Result<u64> {
     let note = Note::parse(note).map_err(io::Error::other)?;
     Ok(Checkpoint::parse(note.text()).map_err(io::Error::other)?.size)
 }

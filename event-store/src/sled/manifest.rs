@@ -118,6 +118,12 @@ pub(crate) fn stated(dir: &Path) -> Option<(Epoch, Position)> {
     Some((manifest.epoch, last.unwrap_or_default()))
 }
 
+/// Which history the log in `dir` goes on from, and up to where both are the same, if it was restored.
+pub(crate) fn parent(dir: &Path) -> Option<(Epoch, Position)> {
+    let manifest = Manifest::read(&fs::read(path(dir)).ok()?).ok()?;
+    manifest.parent.map(|parent| (parent.epoch, parent.head))
+}
+
 fn path(dir: &Path) -> PathBuf {
     dir.join("manifest.json")
 }

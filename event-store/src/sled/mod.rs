@@ -43,7 +43,7 @@ mod writer;
 pub(crate) use index::indexed;
 pub use index::{alter_index, decode_index_block};
 pub use log::SledLog;
-pub(crate) use manifest::stated;
+pub(crate) use manifest::{parent, stated};
 pub use probe::{ProbeCommand, examine_volume};
 pub use readiness::NotReady;
 pub(crate) use restore::{Origin, write_log};

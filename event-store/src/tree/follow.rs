@@ -24,14 +24,21 @@ impl TreeFollower {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("annals-tree".into()).spawn(move || {
+            // What fails every second is said once, until it is something else.
+            let mut said = String::new();
             while !stopped.load(Ordering::Relaxed) {
                 match step(&tree, &stopped) {
                     Ok(()) => {
+                        said.clear();
                         looked(&tree);
                         pause(TURN, &stopped);
                     }
                     Err(error) => {
-                        tracing::error!(%error, "the Merkle tree cannot grow; tried again in a second");
+                        let error = error.to_string();
+                        if error != said {
+                            tracing::error!(error, "the Merkle tree cannot grow; tried again every second");
+                        }
+                        said = error;
                         pause(PAUSE, &stopped);
                     }
                 }

@@ -9,7 +9,7 @@ mod levels;
 
 pub use follow::TreeFollower;
 
-use annals_audit::{Frontier, Hash, ProveError, TILE_WIDTH, Tile, TileSource};
+use annals_audit::{Checkpoint, Frontier, Hash, Note, ProveError, TILE_WIDTH, Tile, TileSource, TlogProof};
 use annals_core::{Block, EventLog, LogError, Position};
 use levels::Levels;
 use std::path::{Path, PathBuf};
@@ -197,6 +197,57 @@ impl LogTree {
         let mut hashes = self.tile(tile)?;
         hashes.truncate(usize::from(tile.width));
         Ok(hashes)
+    }
+
+    /// The head of the log: how many leaves the tree can have now.
+    pub fn log_head(&self) -> u64 {
+        self.log.head().get()
+    }
+
+    /// The entry of the record at a position: what its leaf is the hash of.
+    pub fn entry(&self, position: Position) -> Result<Vec<u8>, TreeError> {
+        let none = || TreeError::NoSuch(format!("the log has no event at position {position}"));
+        let record = self.log.read_one(position)?.ok_or_else(none)?;
+        let record = record.view().map_err(LogError::from)?;
+        Ok(annals_audit::entry(record.header_bytes, record.payload))
+    }
+
+    /// The proof in a file that the record at a position is covered by a signed checkpoint.
+    pub fn proof(&self, position: Position, checkpoint: Note) -> Result<TlogProof, TreeError> {
+        let size = Checkpoint::parse(checkpoint.text())
+            .map_err(|error| TreeError::NoSuch(error.to_string()))?
+            .size;
+        self.reach(size)?;
+        Ok(TlogProof {
+            extra: self.entry(position)?,
+            index: position.get().saturating_sub(1),
+            path: self.inclusion_proof(position, size)?,
+            checkpoint,
+        })
+    }
+
+    /// The entries under a tile of leaves, each behind its length (u16, big endian): a bundle of C2SP's tlog-tiles.
+    pub fn entries(&self, bundle: Tile) -> Result<Vec<u8>, TreeError> {
+        // The same question as for the tile, which names what is not there.
+        let leaves = self.hashes(Tile { level: 0, ..bundle })?;
+        let first = bundle.index.saturating_mul(u64::from(TILE_WIDTH));
+        let mut bytes = Vec::new();
+        let mut count = 0;
+        while count < leaves.len() {
+            let blocks = self.log.read(Position::new(first + count as u64), READ_LEN)?;
+            for record in blocks.iter().flat_map(Block::raw_records).take(leaves.len() - count) {
+                let (_, header, payload) = record.map_err(LogError::from)?;
+                let entry = annals_audit::entry(header, payload);
+                // A header has at most 32 KiB.
+                bytes.extend_from_slice(&(entry.len() as u16).to_be_bytes());
+                bytes.extend_from_slice(&entry);
+                count += 1;
+            }
+            if blocks.is_empty() {
+                return Err(TreeError::NoSuch(format!("the log ends before tile {bundle}")));
+            }
+        }
+        Ok(bytes)
     }
 
     fn has(&self, size: u64) -> Result<(), TreeError> {

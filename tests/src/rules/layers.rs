@@ -17,6 +17,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     (
         "annals-api",
         &[
+            "annals-audit",
             "annals-core",
             "annals-commands",
             "annals-event-store",
@@ -35,6 +36,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     (
         "annals",
         &[
+            "annals-audit",
             "annals-derive",
             "annals-core",
             "annals-commands",

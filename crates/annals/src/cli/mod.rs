@@ -2,16 +2,19 @@
 
 mod backup;
 mod bench;
+mod checkpoint;
 mod completions;
 mod dead_letters;
 mod demo;
 mod events;
 mod examine_volume;
+mod keys;
 mod load;
 mod moment;
 mod output;
 mod progress;
 mod projections;
+mod prove;
 mod rebuild;
 mod replay;
 mod restore;
@@ -19,6 +22,7 @@ mod salvage;
 mod serve;
 mod summary;
 mod target;
+mod trust;
 mod verdict;
 mod verify;
 
@@ -59,12 +63,17 @@ enum Verb {
     Replay(replay::Args),
     Events(events::Args),
     Verify(verify::Args),
+    Checkpoint(checkpoint::Args),
+    Prove(prove::Args),
+    VerifyProof(prove::VerifyArgs),
     Projections(projections::Args),
     Rebuild(rebuild::Args),
     DeadLetters(dead_letters::Args),
     Backup(backup::Args),
     Restore(restore::Args),
     Salvage(salvage::Args),
+    #[command(subcommand, after_help = keys::HELP)]
+    Keys(keys::Args),
     Bench(bench::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -108,12 +117,16 @@ impl Verb {
             Self::Replay(args) => args.run(backend),
             Self::Events(args) => args.run(),
             Self::Verify(args) => args.run(),
+            Self::Checkpoint(args) => args.run(),
+            Self::Prove(args) => args.run(),
+            Self::VerifyProof(args) => args.run(),
             Self::Projections(args) => args.run(backend),
             Self::Rebuild(args) => args.run(backend),
             Self::DeadLetters(args) => args.run(backend),
             Self::Backup(args) => args.run(),
             Self::Restore(args) => args.run(),
             Self::Salvage(args) => args.run(),
+            Self::Keys(args) => args.run(),
             Self::Bench(args) => args.run(),
             Self::Completions(args) => args.run(&mut Cli::command(), "annals"),
             Self::ExamineVolume(args) => args.run(),

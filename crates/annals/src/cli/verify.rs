@@ -1,18 +1,31 @@
 //! `annals verify`: is the log what was written?
 
 mod remote;
+mod signed;
 
 use super::output::{FormatArg, Listing};
 use super::progress;
+use super::trust::{Trust, TrustArg};
 use super::verdict::{Outcome, Verdict};
 use crate::source::{Kind, LogArgs};
 use annals_core::{EventLog, LogError, Position};
-use annals_event_store::{BackupError, BackupLog, OpenError, SledLog};
-use anyhow::Result;
+use annals_event_store::{BackupError, BackupLog, DataDir, OpenError, SledLog};
+use anyhow::{Result, bail};
 use serde_json::json;
+use signed::Signed;
 use std::io;
 
-const COLUMNS: [&str; 6] = ["result", "position", "what", "events", "blocks", "head"];
+const COLUMNS: [&str; 9] = [
+    "result",
+    "position",
+    "what",
+    "events",
+    "blocks",
+    "head",
+    "covered",
+    "uncovered",
+    "trust",
+];
 /// Most problems that are listed; the last line says how many there are.
 const LISTED_MAX: usize = 100;
 
@@ -22,9 +35,15 @@ every stream count from 1, that recorded times never run backwards, and that the
 what the log says. Against a running server (--url), what the server sends is checked; its
 indexes are not.
 
+Of a data directory, the Merkle root is compared with every signed checkpoint, and with what
+--trust brings from outside: whoever could change the log could change its keys and checkpoints
+too, so without --trust the log is \"consistent, not authenticated\". How many events at the
+end no checkpoint covers is said.
+
 Examples:
   annals verify
   annals verify --data shop --format json
+  annals verify --data shop --trust monday.checkpoint
   annals verify --url http://127.0.0.1:8080
 
 Exit code: 0 all of it holds; 1 it does not, each place is named by its position (the first
@@ -36,6 +55,9 @@ Exit code: 0 all of it holds; 1 it does not, each place is named by its position
 pub(crate) struct Args {
     #[command(flatten)]
     source: LogArgs,
+
+    #[command(flatten)]
+    trust: TrustArg,
 
     #[command(flatten)]
     format: FormatArg,
@@ -50,6 +72,8 @@ struct Report {
     problems: Vec<Problem>,
     /// How many there are; not all of very many are listed.
     problem_count: u64,
+    /// What signed checkpoints say; of a data directory.
+    signed: Option<Signed>,
 }
 
 impl Report {
@@ -75,9 +99,11 @@ struct Problem {
 
 impl Args {
     pub(crate) fn run(&self) -> Outcome {
+        let trust = self.trust.read()?;
         let report = match self.source.open() {
             Ok(source) => match &source.kind {
-                Kind::Local { log, .. } => local(log)?,
+                Kind::Local { dir, log } => signed(local(log)?, dir, log, &trust)?,
+                _ if !trust.is_empty() => bail!("--trust is for a data directory: name it with --data"),
                 Kind::Backup(log) => backup(log)?,
                 Kind::Remote => remote::check(source.log.as_ref())?,
             },
@@ -107,14 +133,21 @@ impl Args {
         } else {
             format!("{} problems", report.problem_count)
         };
-        listing.row(&json!({
+        let mut row = json!({
             "result": if holds { "ok" } else { "damaged" },
             "what": what,
             "problems": report.problem_count,
             "events": report.events,
             "blocks": report.blocks,
             "head": report.head.to_string(),
-        }))?;
+        });
+        if let Some(signed) = &report.signed {
+            row["checkpoints"] = json!(signed.checkpoints);
+            row["covered"] = json!(signed.covered.to_string());
+            row["uncovered"] = json!(report.head.get().saturating_sub(signed.covered));
+            row["trust"] = json!(signed.trust);
+        }
+        listing.row(&row)?;
         listing.finish()
     }
 }
@@ -148,6 +181,17 @@ fn backup(log: &BackupLog) -> Result<Report, BackupError> {
     })
 }
 
+/// Adds what signed checkpoints say. Of a log that is damaged nothing more is read.
+fn signed(mut report: Report, dir: &DataDir, log: &SledLog, trust: &Trust) -> Result<Report> {
+    if report.holds() {
+        let mut signed = signed::check(dir, log, trust)?;
+        report.problems = std::mem::take(&mut signed.problems);
+        report.problem_count = report.problems.len() as u64;
+        report.signed = Some(signed);
+    }
+    Ok(report)
+}
+
 fn local(log: &SledLog) -> Result<Report, LogError> {
     let bar = progress::bar(log.head().get(), "events");
     let report = log.verify(&mut |progress| bar.set_position(progress.events))?;
@@ -158,6 +202,7 @@ fn local(log: &SledLog) -> Result<Report, LogError> {
         blocks: report.blocks,
         head: report.head,
         problem_count: report.problem_count,
+        signed: None,
         problems: problems
             .map(|problem| Problem {
                 position: problem.position,
