@@ -84,7 +84,7 @@ fn a_proof_holds_here_and_in_a_verifier_that_shares_no_code_with_ours() -> Resul
     let forged = file.with_file_name("forged.tlog-proof");
     for (from, to) in [
         ("\nindex ", "\nindex 1"),
-        ("extra h6", "extra h7"),
+        ("ZzdHJlYW", "ZzdHJlYX"),
         ("\nannals/", "\nannuls/"),
     ] {
         ensure!(proof.contains(from), "{proof}");
@@ -128,7 +128,7 @@ fn what_was_signed_is_found_again_and_what_came_after_is_named() -> Result<()> {
     ensure!(found["trust"] == "consistent, not authenticated", "{found}");
     // The next server signs it when it is stopped.
     Server::start(&shop.data)?.stop()?;
-    let found = summary(&verify(&shop.data, text(&shop.checkpoint)?)?.exits(0)?)?;
+    let found = summary(&verify(&shop.data, &shop.key)?.exits(0)?)?;
     ensure!(found["checkpoints"] == 2 && found["uncovered"] == 0, "{found}");
     Ok(())
 }
@@ -178,7 +178,6 @@ fn a_data_directory_that_was_tampered_with_does_not_pass() -> Result<()> {
     // A server goes on serving a log that is not the one that was signed, signs nothing more, and says why.
     let (_held, data) = tampered(&|data| exchange(data, &["log", "index", "views", "reactors"]))?;
     let server = Server::start(&data)?;
-    let answer = server.command.get("/v1/proofs/inclusion?position=1")?;
     let newer = server.command.post(
         "/v1/commands/users/new/register",
         &[],
@@ -192,7 +191,6 @@ fn a_data_directory_that_was_tampered_with_does_not_pass() -> Result<()> {
         .command
         .get(&format!("/v1/proofs/inclusion?position={position}"))?;
     refused.problem(500, "contradiction")?;
-    drop(answer);
     server.stop()?;
     Ok(())
 }

@@ -88,7 +88,9 @@ pub struct Notary {
 struct State {
     /// Whether the tree was found to begin with the latest signed checkpoint.
     compared: bool,
-    last: Instant,
+    /// When it was opened, or signed the last time.
+    since: Instant,
+    signed: bool,
 }
 
 impl Notary {
@@ -126,7 +128,8 @@ impl Notary {
             settings,
             state: Mutex::new(State {
                 compared: false,
-                last: Instant::now(),
+                since: Instant::now(),
+                signed: false,
             }),
         })
     }
@@ -135,7 +138,7 @@ impl Notary {
     pub fn sign_if_due(&self) -> Result<(), NotaryError> {
         let signed = self.checkpoints.latest().map_or(0, |(size, _)| size);
         let new = self.tree.size().saturating_sub(signed);
-        let waited = self.lock().last.elapsed();
+        let waited = self.lock().since.elapsed();
         if new >= self.settings.events || (new > 0 && waited >= self.settings.every) {
             self.sign()?;
         }
@@ -151,7 +154,7 @@ impl Notary {
         }
         state.compared = true;
         let (size, root) = self.tree.head();
-        state.last = Instant::now();
+        (state.since, state.signed) = (Instant::now(), true);
         if size == 0 || latest.as_ref().is_some_and(|(signed, _)| *signed >= size) {
             return Ok(latest.map(|(_, note)| note));
         }
@@ -188,9 +191,11 @@ impl Notary {
         self.tree.reach(size)?;
         let signed = self.checkpoints.latest().map_or(0, |(signed, _)| signed);
         if signed < size {
-            if signed > 0 && self.lock().last.elapsed() < ON_DEMAND {
+            let state = self.lock();
+            if state.signed && state.since.elapsed() < ON_DEMAND {
                 return Err(NotaryError::NotCovered { size });
             }
+            drop(state);
             self.sign()?;
         }
         let mut found = self.signed_after(size.saturating_sub(1), 1)?;
