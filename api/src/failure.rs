@@ -105,6 +105,7 @@ pub(crate) fn append_problem(error: AppendError, by: ExpectedBy) -> Problem {
                 .with("reserve_bytes", reserve)
         }
         AppendError::ClockJumped { seconds } => unavailable("clock-jumped", "Clock jumped").with("seconds", seconds),
+        AppendError::Log(error) => log_problem(&error),
         AppendError::Closed(_) => unavailable("log-closed", "Log closed").retry_after(Duration::from_secs(5)),
         AppendError::Unreachable(_) => {
             unavailable("log-unreachable", "Log out of reach").retry_after(Duration::from_secs(1))

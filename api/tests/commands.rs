@@ -4,7 +4,7 @@
 
 mod common;
 
-use annals_core::{AppendError, CONTENT_TYPE_JSON, Position};
+use annals_core::{AppendError, CONTENT_TYPE_JSON, LogError, Position};
 use common::*;
 use std::time::Duration;
 
@@ -294,6 +294,12 @@ fn what_the_storage_cannot_do_is_said_with_the_remedy() {
     assert_eq!((&full["free_bytes"], &full["reserve_bytes"]), (&1.into(), &2.into()));
     fail(AppendError::ClockJumped { seconds: 90 }).is_problem(503, "clock-jumped", "restart");
     fail(AppendError::Closed("shutting down".into())).is_problem(503, "log-closed", "shutting down");
+    let unreadable = AppendError::Log(LogError::Damaged {
+        position: Position::new(9),
+        detail: "x".into(),
+    });
+    let damaged = fail(unreadable).is_problem(500, "log-damaged", "annals verify");
+    assert_eq!(damaged["position"], "9");
     let unknown = fail(AppendError::OutcomeUnknown("secret of the inside".into()));
     unknown.is_problem(500, "outcome-unknown", "Idempotency-Key");
     assert!(!unknown.text().contains("secret"));

@@ -150,7 +150,7 @@ fn header_len(event: &NewEvent) -> usize {
 /// Decides an append. The order of the checks is part of the contract: a known key answers before the expected version
 /// is looked at, and that before the condition.
 pub(crate) fn admit(append: &Append, known: &dyn Known, own_source: &str) -> Result<Admission, AppendError> {
-    let log = |error: LogError| AppendError::Closed(error.to_string());
+    let log = AppendError::Log;
     if let Some(appended) = known_command(append, known)? {
         return Ok(Admission::Known(appended));
     }
@@ -192,14 +192,14 @@ pub(crate) fn admit(append: &Append, known: &dyn Known, own_source: &str) -> Res
 }
 
 fn known_command(append: &Append, known: &dyn Known) -> Result<Option<Appended>, AppendError> {
-    let log = |error: LogError| AppendError::Closed(error.to_string());
+    let log = AppendError::Log;
     let Some(command) = &append.command else {
         return Ok(None);
     };
     let Some(first) = known.find_command(&append.stream, &command.key).map_err(log)? else {
         return Ok(None);
     };
-    let missing = || AppendError::Closed(format!("the log is damaged: no record at position {first}"));
+    let missing = || no_record(first);
     let record = known.record(first).map_err(log)?.ok_or_else(missing)?;
     let view = record.view().map_err(|error| log(error.into()))?;
     if view.header.fingerprint != Some(command.fingerprint) {
@@ -232,6 +232,12 @@ fn known_command(append: &Append, known: &dyn Known) -> Result<Option<Appended>,
     Ok(Some(appended))
 }
 
+/// An index or an append said that there is a record.
+fn no_record(position: Position) -> AppendError {
+    let detail = "there is no record".into();
+    AppendError::Log(LogError::Damaged { position, detail })
+}
+
 fn known_events(append: &Append, known: &dyn Known, own_source: &str) -> Result<Vec<Option<Position>>, AppendError> {
     let mut seen = HashSet::new();
     let mut already = Vec::with_capacity(append.events.len());
@@ -247,14 +253,14 @@ fn known_events(append: &Append, known: &dyn Known, own_source: &str) -> Result<
             )));
         }
         let found = known.find_appended(&append.stream, source, id);
-        already.push(found.map_err(|error| AppendError::Closed(error.to_string()))?);
+        already.push(found?);
     }
     Ok(already)
 }
 
 /// The answer to an append whose events are all in the log, as it was the first time.
 fn repeat(append: &Append, already: &[Option<Position>], known: &dyn Known) -> Result<Appended, AppendError> {
-    let log = |error: LogError| AppendError::Closed(error.to_string());
+    let log = AppendError::Log;
     let pairs = append.events.iter().zip(already);
     let events: Vec<AppendedEvent> = pairs
         .filter_map(|(event, position)| {
@@ -267,7 +273,7 @@ fn repeat(append: &Append, already: &[Option<Position>], known: &dyn Known) -> R
         })
         .collect();
     let position = events.iter().map(|event| event.position).max().unwrap_or_default();
-    let missing = || AppendError::Closed(format!("the log is damaged: no record at position {position}"));
+    let missing = || no_record(position);
     let record = known.record(position).map_err(log)?.ok_or_else(missing)?;
     let version = Version::new(record.view().map_err(|error| log(error.into()))?.header.version);
     Ok(Appended {

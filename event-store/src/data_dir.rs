@@ -1,6 +1,7 @@
 //! A data directory: held by one process at a time, of a known format, with a name. What stands in it is others' work.
 
 use crate::files::{sync_dir, write_atomically};
+use crate::image::{self, Image};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
@@ -73,6 +74,18 @@ pub enum DataDirError {
         /// What is wrong.
         detail: String,
     },
+    /// It cannot be written, and no image of it can be made.
+    #[error(
+        "data directory {} cannot be written, and to read it as it is some files are copied to the directory for temporary \
+         files: {source}; name another with the variable TMPDIR",
+        dir.display()
+    )]
+    Image {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The file system refused.
     #[error("data directory {} cannot be used: {source}; check that it exists, is writable and has space", dir.display())]
     Io {
@@ -107,9 +120,39 @@ pub struct DataDir {
     path: PathBuf,
     lock: File,
     identity: Identity,
+    /// What is opened in place of a directory that cannot be written, and the lock of that directory.
+    image: Option<(Image, Option<File>)>,
 }
 
 impl DataDir {
+    /// Opens a data directory for who only reads its log. One that cannot be written, such as a copy on a read-only disk, is
+    /// left as it is: an image of it is opened instead, in the directory for temporary files. Appends are lost with that.
+    pub fn open_to_read(path: &Path) -> Result<Self, DataDirError> {
+        if !path.join(IDENTITY_FILE).exists() || !image::is_read_only(path) {
+            return Self::open(path, OpenOptions::default());
+        }
+        Self::image_of(path)
+    }
+
+    /// An image of a data directory, opened in its place, whether that can be written or not. The directory is held, if
+    /// anybody ever held it, and only read.
+    pub fn image_of(path: &Path) -> Result<Self, DataDirError> {
+        let lock = hold_as_it_is(path)?;
+        let image = Image::of(path).map_err(|source| DataDirError::Image {
+            dir: path.to_owned(),
+            source,
+        })?;
+        let mut opened = Self::open(image.path(), OpenOptions::default())?;
+        opened.image = Some((image, lock));
+        Ok(opened)
+    }
+
+    /// A text about what was found in the directory, with the directory's own name, also if an image of it was opened.
+    pub fn named(&self, text: &str) -> String {
+        let image = self.image.as_ref().map(|(image, _)| image.named(text));
+        image.unwrap_or_else(|| text.to_owned())
+    }
+
     /// Opens and locks a data directory, creating it if the options say so.
     pub fn open(path: &Path, options: OpenOptions<'_>) -> Result<Self, DataDirError> {
         let io = |source| DataDirError::Io {
@@ -144,6 +187,7 @@ impl DataDir {
             path: path.to_owned(),
             lock,
             identity,
+            image: None,
         })
     }
 

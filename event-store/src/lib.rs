@@ -13,6 +13,7 @@ mod files;
 mod frame;
 mod fresh;
 mod head;
+mod image;
 mod memory;
 mod metrics;
 mod salvage;

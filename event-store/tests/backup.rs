@@ -287,9 +287,12 @@ fn a_directory_that_holds_something_is_not_restored_into() {
     assert!(refused.to_string().contains("is not empty"), "{refused}");
     assert_eq!(std::fs::read_dir(&target).unwrap().count(), 1);
     let other = backed.dir.path().join("other");
-    std::fs::create_dir(other.with_extension("restoring")).unwrap();
+    let beside = other.with_extension("restoring");
+    std::fs::create_dir(&beside).unwrap();
+    std::fs::write(beside.join("mine"), b"x").unwrap();
     let refused = backup.restore(&other, &mut |_| ()).unwrap_err();
-    assert!(refused.to_string().contains("delete it"), "{refused}");
+    assert!(refused.to_string().contains("in the way"), "{refused}");
+    assert!(beside.join("mine").exists());
 }
 
 #[test]

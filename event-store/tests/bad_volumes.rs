@@ -3,64 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod support;
+#[path = "support/volumes.rs"]
+mod volumes;
 
 use annals_core::*;
-use annals_event_store::{LogSettings, SledLog, VerifyReport, alter_index};
+use annals_event_store::{
+    DataDir, LogSettings, OpenError, OpenOptions, SledLog, VerifyReport, alter_index, decode_frame,
+};
 use std::fs;
-use std::path::{Path, PathBuf};
-use support::{event, open, run, small, stream};
-
-/// How many appends there are, and events in each.
-const APPENDS: u64 = 12;
-const EACH: u64 = 10;
-const EVENTS: u64 = APPENDS * EACH;
-
-fn settings() -> LogSettings {
-    LogSettings {
-        // Each volume stays by itself.
-        sealed_bytes_max: 0,
-        ..small()
-    }
-}
-
-/// A log of many small volumes, sealed if asked for and closed in order. Each event has a tag and an id of its own.
-fn written(sealed: bool) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, _held) = open(dir.path(), settings());
-    for number in 0..APPENDS {
-        let tagged = |number: u64| {
-            let mut event = event(&format!("event {number}"));
-            event.tags = vec![Tag::new("number", number).unwrap()];
-            event.id = Some(EventId::parse(&format!("event-{number}")).unwrap());
-            event
-        };
-        let events = (number * EACH + 1..=(number + 1) * EACH).map(tagged).collect();
-        run(log.append(Append::new(stream(&format!("a/{number}")), events))).unwrap();
-        log.settle().unwrap();
-    }
-    if sealed {
-        log.seal_now().unwrap();
-    }
-    log.close();
-    drop(log);
-    dir
-}
-
-/// Files of closed volumes of a kind, in the order of their positions.
-fn volumes(dir: &Path, sealed: bool) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir.join("log")).unwrap();
-    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        name.starts_with('0') && (name.ends_with(".blocks") == sealed)
-    });
-    paths.sort_unstable();
-    if !sealed {
-        paths.pop();
-        paths.iter_mut().for_each(|path| path.push("db"));
-    }
-    paths
-}
+use std::path::Path;
+use support::{event, open, run, stream};
+use volumes::{EVENTS, first_of, settings, volumes, written};
 
 /// Writes zeros over the second half of a file: of a sealed volume that is its table, of another one its blocks.
 fn spoil(path: &Path) {
@@ -72,12 +25,6 @@ fn spoil(path: &Path) {
 
 fn verified(log: &SledLog) -> VerifyReport {
     log.verify(&mut |_| ()).unwrap()
-}
-
-fn first_of(volume: &Path) -> u64 {
-    let mut names = volume.iter().filter_map(|name| name.to_str());
-    let name = names.rfind(|name| name.starts_with("00")).unwrap();
-    name[..20].parse().unwrap()
 }
 
 #[test]
@@ -154,4 +101,111 @@ fn what_stands_in_whole_volumes_is_read_as_ever() {
             assert_eq!(read.unwrap().unwrap().position(), position);
         }
     }
+}
+
+#[test]
+fn a_volume_that_the_engine_would_not_open_is_read_without_it() {
+    let dir = written(false);
+    for volume in volumes(dir.path(), false) {
+        let database = volume.parent().unwrap();
+        for entry in fs::read_dir(database).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && path != volume {
+                fs::write(path, b"nothing that the engine knows").unwrap();
+            }
+        }
+    }
+    let (log, _held) = open(dir.path(), settings());
+    let report = verified(&log);
+    assert_eq!((report.problems, report.events), (vec![], EVENTS));
+    assert!(log.seal_now().unwrap() > 10, "they can be sealed, too");
+    assert_eq!(verified(&log).events, EVENTS);
+}
+
+#[test]
+fn of_a_volume_that_is_not_sealed_only_the_damaged_block_is_missing() {
+    let dir = written(false);
+    let volume = volumes(dir.path(), false)[4].clone();
+    let mut bytes = fs::read(&volume).unwrap();
+    for at in 0..bytes.len() {
+        if bytes[at..].starts_with(b"ANB\x01")
+            && let Ok((_, _, used)) = decode_frame(&bytes[at..])
+        {
+            bytes[at + used / 2] ^= 1;
+        }
+    }
+    fs::write(&volume, bytes).unwrap();
+    let (log, _held) = open(dir.path(), settings());
+    let report = verified(&log);
+    let [problem] = &report.problems[..] else {
+        panic!("{:?}", report.problems)
+    };
+    assert_eq!(problem.position.get(), first_of(&volume));
+    let read = log.read_one(problem.position).unwrap_err();
+    assert!(matches!(read, LogError::Damaged { position, .. } if position == problem.position));
+}
+
+#[test]
+fn a_damaged_log_without_an_index_is_read_by_position_and_verified_but_not_written() {
+    let dir = written(true);
+    let volumes = volumes(dir.path(), true);
+    let damaged = [&volumes[4], &volumes[7]];
+    damaged.iter().for_each(|volume| spoil(volume));
+    let first = first_of(damaged[0]);
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
+    // Whoever writes has to know every stream and key, and is told what is in the way.
+    let held = DataDir::open(dir.path(), OpenOptions::default()).unwrap();
+    for _ in 0..2 {
+        match SledLog::open(&held, settings()).map(drop) {
+            Err(OpenError::Damaged { position, .. }) => assert_eq!(position.get(), first),
+            other => panic!("{other:?}"),
+        }
+        let reading = LogSettings {
+            only_read: true,
+            ..settings()
+        };
+        let log = SledLog::open(&held, reading).unwrap();
+        let named: Vec<u64> = verified(&log)
+            .problems
+            .iter()
+            .map(|problem| problem.position.get())
+            .collect();
+        assert_eq!(named, damaged.map(|volume| first_of(volume)));
+        assert!(log.read_one(Position::new(EVENTS)).unwrap().is_some());
+        let head = log.stream_head(&stream("a/0"));
+        assert!(
+            matches!(head, Err(LogError::Damaged { position, .. }) if position.get() == first),
+            "{head:?}"
+        );
+        let refused = run(log.append(Append::new(stream("b/1"), vec![event("new")])));
+        assert!(matches!(refused, Err(AppendError::Closed(_))), "{refused:?}");
+    }
+}
+
+#[test]
+fn an_append_that_depends_on_a_damaged_block_names_the_position_and_others_go_on() {
+    let dir = written(true);
+    let volume = volumes(dir.path(), true)[2].clone();
+    spoil(&volume);
+    let position = first_of(&volume);
+    let (log, _held) = open(dir.path(), settings());
+    let damaged = |append: Append| match run(log.append(append)) {
+        Err(AppendError::Log(LogError::Damaged { position, .. })) => position.get(),
+        other => panic!("{other:?}"),
+    };
+    // An id that is in a block that cannot be read.
+    let mut known = event("again");
+    known.id = Some(EventId::parse(&format!("event-{position}")).unwrap());
+    let name = stream(&format!("a/{}", (position - 1) / 10));
+    assert_eq!(damaged(Append::new(name, vec![known])), position);
+    // A condition about events that stand there.
+    let tag = Tag::new("number", position + 1).unwrap();
+    let mut conditional = Append::new(stream("b/1"), vec![event("new")]);
+    conditional.condition = Some(AppendCondition {
+        query: EventQuery::new(vec!["Heard".into()], vec![tag]).unwrap(),
+        after: Position::ZERO,
+    });
+    assert_eq!(damaged(conditional), position);
+    let other = Append::new(stream("b/1"), vec![event("new")]);
+    assert_eq!(run(log.append(other)).unwrap().position.get(), EVENTS + 1);
 }

@@ -212,9 +212,12 @@ fn what_the_log_says_of_itself_may_be_lost_with_the_rest() {
     }
     let salvaged = salvage(&left);
     let notes = salvaged.found().notes.join("\n");
-    for lost in ["annals.json", "secret", "manifest"] {
+    for lost in ["annals.json", "manifest"] {
         assert!(notes.contains(lost), "{notes}");
     }
+    let lost = salvaged.found().lost.join("\n");
+    assert!(lost.contains("secret") && lost.contains("personal tags"), "{lost}");
+    assert!(!salvaged.found().is_whole(), "with the secret something is lost");
     salvaged.write(&dir.path().join("new"), &mut |_| ()).unwrap();
     assert_eq!(opened(&dir.path().join("new")).0, said);
     // A manifest that is read and speaks of a history that there are no blocks of.
@@ -224,6 +227,25 @@ fn what_the_log_says_of_itself_may_be_lost_with_the_rest() {
     let other = format!("{}{}{}", &manifest[..at], "00000000", &manifest[at + 8..]);
     fs::write(left.join("log/manifest.json"), other).unwrap();
     assert_eq!(salvage(&left).found().end.get(), said.len() as u64);
+}
+
+#[test]
+fn a_log_that_nothing_was_appended_to_is_whole_and_one_that_was_overwritten_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = dir.path().join("live");
+    drop(open(&live, settings()));
+    let found = salvage(&live);
+    assert!(found.found().is_whole(), "{:?}", found.found());
+    assert_eq!(found.found().end, Position::ZERO);
+    assert!(found.found().notes.join(" ").contains("nothing in it"));
+    let summary = found.write(&dir.path().join("new"), &mut |_| ()).unwrap();
+    assert_eq!(opened(&dir.path().join("new")), (vec![], summary.epoch));
+    drop(found);
+    let db = live.join(format!("log/{:020}/db", 1));
+    let len = fs::metadata(&db).unwrap().len();
+    fs::write(&db, vec![0; usize::try_from(len).unwrap()]).unwrap();
+    let refused = Salvage::of(&live, &mut |_, _| ()).unwrap_err();
+    assert!(refused.to_string().contains("nothing can be salvaged"), "{refused}");
 }
 
 #[test]

@@ -17,12 +17,26 @@ use crate::cli;
 ///
 /// When this machine does not let a test mount anything; the message says what is needed.
 pub fn with_tmpfs(place: &Path, options: &str) -> Result<Vec<OsString>> {
+    with(place, &format!("mount -t tmpfs -o {options} tmpfs \"$0\""))
+}
+
+/// Arguments of a program that makes `place` read-only, for root as well, then becomes the program that follows.
+///
+/// # Errors
+///
+/// As [`with_tmpfs`].
+pub fn read_only(place: &Path) -> Result<Vec<OsString>> {
+    with(place, "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"")
+}
+
+/// Arguments of a program that mounts something, then becomes the program that follows.
+fn with(place: &Path, mount: &str) -> Result<Vec<OsString>> {
     let flags = if rustix::process::geteuid().is_root() {
         "-m"
     } else {
         "-rm"
     };
-    let script = format!("mount -t tmpfs -o {options} tmpfs \"$0\" && exec \"$@\"");
+    let script = format!("{mount} && exec \"$@\"");
     let mut program: Vec<OsString> = ["unshare", flags, "sh", "-c", &script].map(OsString::from).to_vec();
     program.push(place.into());
     let mut probe = Command::new("unshare");

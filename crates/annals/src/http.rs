@@ -1,5 +1,6 @@
 //! A small blocking HTTP client for the command line: requests to a running server, and its problems as errors.
 
+use annals_core::Position;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -28,6 +29,12 @@ impl Reply {
     pub(crate) fn is_problem(&self, name: &str) -> bool {
         let problem = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
         problem["type"] == format!("urn:annals:problem:{name}").as_str()
+    }
+
+    /// The position that a problem names.
+    pub(crate) fn position(&self) -> Option<Position> {
+        let problem = serde_json::from_slice::<Value>(&self.body).ok()?;
+        problem["position"].as_str()?.parse().map(Position::new).ok()
     }
 
     /// What went wrong, as the server says it.

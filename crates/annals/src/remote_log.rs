@@ -74,6 +74,7 @@ impl RemoteLog {
         match blocks(&self.server, self.epoch, after, FETCH_BYTES, Duration::ZERO) {
             Ok(fetched) => Ok(fetched.blocks),
             Err(FetchError::Unreachable(why)) => Err(LogError::Unreachable(why)),
+            Err(FetchError::Damaged { position, detail }) => Err(LogError::Damaged { position, detail }),
             Err(error) => Err(LogError::Damaged {
                 position: after.next(),
                 detail: error.to_string(),

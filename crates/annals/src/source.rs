@@ -5,7 +5,7 @@ use crate::config::log_settings;
 use crate::query_dir::QueryDir;
 use crate::remote_log::RemoteLog;
 use annals_core::EventLog;
-use annals_event_store::{BackupLog, DataDir, DataDirError, LogSettings, OpenOptions, SledLog};
+use annals_event_store::{BackupLog, DataDir, DataDirError, LogSettings, OpenError, OpenOptions, SledLog};
 use anyhow::{Result, anyhow, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,8 +64,8 @@ impl LogArgs {
             Some(place) if is_url(place) => remote(place),
             Some(place) if self.url.is_some() => bail!("--url {place} is no URL: write it as http://127.0.0.1:8080"),
             Some(place) if Path::new(place).is_file() => Source::backup(Path::new(place)),
-            Some(place) => Source::local(Path::new(place)),
-            None => Source::local(&self.data.data),
+            Some(place) => Source::to_read(Path::new(place)),
+            None => Source::to_read(&self.data.data),
         }
     }
 }
@@ -73,6 +73,15 @@ impl LogArgs {
 impl Source {
     /// The log of a data directory, which is held as long as this lives.
     pub(crate) fn local(path: &Path) -> Result<Self> {
+        Self::opened(path, false, |path| DataDir::open(path, OpenOptions::default()))
+    }
+
+    /// As [`Source::local`], for who needs nothing but to read the log: also of a directory that cannot be written.
+    pub(crate) fn to_read(path: &Path) -> Result<Self> {
+        Self::opened(path, true, DataDir::open_to_read)
+    }
+
+    fn opened(path: &Path, only_read: bool, open: impl FnOnce(&Path) -> Result<DataDir, DataDirError>) -> Result<Self> {
         if QueryDir::is_at(path) {
             bail!(
                 "{} is the directory of a query node and has no log: ask its query API with --url where the verb has it, \
@@ -80,13 +89,21 @@ impl Source {
                 path.display()
             );
         }
-        let dir = DataDir::open(path, OpenOptions::default())?;
+        let dir = open(path)?;
         let settings = LogSettings {
             // Who only reads leaves the volumes as they are.
             seal: false,
+            only_read,
             ..log_settings()
         };
-        let log = Arc::new(SledLog::open(&dir, settings)?);
+        let log = SledLog::open(&dir, settings).map_err(|error| match error {
+            OpenError::Damaged { position, detail } => OpenError::Damaged {
+                position,
+                detail: dir.named(&detail),
+            },
+            error => error,
+        });
+        let log = Arc::new(log?);
         let domain = dir.domain().map(str::to_owned);
         Ok(Self {
             log: Arc::clone(&log) as Arc<dyn EventLog>,

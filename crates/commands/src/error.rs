@@ -121,6 +121,7 @@ impl From<AppendError> for CommandError {
                 actual,
             },
             AppendError::KeyReused { stream, key, position } => Self::KeyReused { stream, key, position },
+            AppendError::Log(error) => Self::Log(error),
             other => Self::Append(other),
         }
     }

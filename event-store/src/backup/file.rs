@@ -3,8 +3,10 @@
 use super::check::Checker;
 use super::write::count_outboxes;
 use super::{BackupError, BackupSummary, FORMAT, Head, KIND, hex, unhex};
-use crate::block_file::BlockFile;
+use crate::block_file::{BlockFile, END_MAGIC, MAGIC, TRAILER_LEN};
 use annals_core::{LogError, Position};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 /// A backup, open for reading.
@@ -18,11 +20,14 @@ pub struct BackupFile {
 impl BackupFile {
     /// Opens a backup and checks its head, its table and its end. Blocks are checked as they are read.
     pub fn open(path: &Path) -> Result<Self, BackupError> {
-        let file = BlockFile::open(path, Position::new(1)).map_err(BackupError::of_file)?;
         let wrong = |detail: String| BackupError::Format {
             path: path.to_owned(),
             detail,
         };
+        if let Some(why) = no_backup(path) {
+            return Err(wrong(why));
+        }
+        let file = BlockFile::open(path, Position::new(1)).map_err(BackupError::of_file)?;
         let value: serde_json::Value = serde_json::from_slice(file.head()).map_err(|error| wrong(error.to_string()))?;
         if value["kind"] != KIND {
             return Err(wrong(
@@ -118,6 +123,30 @@ impl BackupFile {
             }
         }
         Ok(())
+    }
+}
+
+/// Why what stands at a path is no backup at all, if it is none: that is no damage.
+fn no_backup(path: &Path) -> Option<String> {
+    const REMEDY: &str = "name the file that `annals backup` wrote";
+    let ends = || -> io::Result<(Vec<u8>, Vec<u8>)> {
+        let (mut file, mut begin, mut end) = (File::open(path)?, Vec::new(), Vec::new());
+        (&file).take(MAGIC.len() as u64).read_to_end(&mut begin)?;
+        let trailer = file.metadata()?.len().saturating_sub(TRAILER_LEN as u64);
+        file.seek(SeekFrom::Start(trailer))?;
+        file.take(END_MAGIC.len() as u64).read_to_end(&mut end)?;
+        Ok((begin, end))
+    };
+    match ends() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(format!("there is no such file: {REMEDY}")),
+        Err(error) => Some(format!("{error}: {REMEDY}")),
+        Ok((begin, end)) => {
+            // The last byte is the format's, which has an error of its own. What is left of one that was cut begins like it,
+            // and of one whose beginning is damaged the end is there.
+            let common = begin.len().min(MAGIC.len() - 1);
+            let is_one = begin[..common] == MAGIC[..common] || end == END_MAGIC;
+            (!is_one).then(|| format!("it does not begin like one: {REMEDY}"))
+        }
     }
 }
 

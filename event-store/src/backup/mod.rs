@@ -13,6 +13,7 @@ pub use log::BackupLog;
 pub use write::BackupSource;
 
 use crate::fresh::FreshError;
+use crate::sled::WriteError;
 use annals_core::{Epoch, LogError, Position};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,7 @@ pub enum BackupError {
         detail: String,
     },
     /// Writing failed.
-    #[error("cannot write: {0}")]
+    #[error("{}", cannot_write(.0))]
     Io(#[from] io::Error),
 }
 
@@ -120,6 +121,15 @@ impl From<FreshError> for BackupError {
     }
 }
 
+impl From<WriteError> for BackupError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Blocks(error) => Self::of_file(error),
+            WriteError::Writing(error) => Self::Io(error),
+        }
+    }
+}
+
 impl BackupError {
     /// What was found in a backup: damage there is named as such.
     fn of_file(error: LogError) -> Self {
@@ -128,6 +138,14 @@ impl BackupError {
             other => Self::Log(other),
         }
     }
+}
+
+/// What to do when nothing can be written.
+pub(crate) fn cannot_write(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::StorageFull {
+        return format!("the disk is full: free some space, or name a place on another disk ({error})");
+    }
+    format!("cannot write: {error}")
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -10,15 +10,15 @@ pub(crate) use repack::Repack;
 pub(crate) use write::BlockFileWriter;
 
 /// Begins the file.
-const MAGIC: [u8; 8] = *b"ANNALSF\x01";
+pub(crate) const MAGIC: [u8; 8] = *b"ANNALSF\x01";
 /// Begins the trailer.
-const END_MAGIC: [u8; 8] = *b"ANNALSE\x01";
+pub(crate) const END_MAGIC: [u8; 8] = *b"ANNALSE\x01";
 /// Magic, length and checksum in front of the head.
 const PREFIX_LEN: usize = 16;
 /// One entry of the table: first position, offset.
 const ENTRY_LEN: usize = 16;
 /// What ends the file.
-const TRAILER_LEN: usize = 80;
+pub(crate) const TRAILER_LEN: usize = 80;
 /// Longest head that a reader takes, bytes.
 const HEAD_LEN_MAX: usize = 16 << 20;
 

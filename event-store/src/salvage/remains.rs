@@ -23,7 +23,11 @@ pub(super) struct Remains {
     pub(super) epoch: Option<Epoch>,
     /// The least position that there must have been in each history that something speaks of.
     known: Vec<(Epoch, Position)>,
+    /// Whether there was ever anything in the log, as far as the manifest and the index know.
+    pub(super) was_empty: bool,
     pub(super) secret: [u8; 32],
+    /// What is lost besides events, and what follows from that.
+    pub(super) lost: Vec<String>,
     reactors: PathBuf,
     /// What could not be taken along, and what follows from that.
     pub(super) notes: Vec<String>,
@@ -33,7 +37,7 @@ impl Remains {
     /// Looks around in a data directory that nobody holds.
     pub(super) fn of(data: &Path) -> Result<Self, SalvageError> {
         let lock = data_dir::hold_as_it_is(data)?;
-        let (log, mut notes) = (data.join(data_dir::LOG_DIR), Vec::new());
+        let (log, mut notes, mut lost) = (data.join(data_dir::LOG_DIR), Vec::new(), Vec::new());
         let (name, domain) = match data_dir::identity(data) {
             Ok(Some(identity)) => identity,
             Err(error @ data_dir::DataDirError::Newer { .. }) => return Err(error.into()),
@@ -47,9 +51,11 @@ impl Remains {
         let secret = match read_secret(&log) {
             Some(secret) => secret,
             None => {
-                notes.push(
-                    "the log's secret cannot be read, the new log has another: commands that are sent again with their \
-                     keys are refused as other ones, and events are not found by personal tags that were given before"
+                lost.push(
+                    "the log's secret is lost, the new log has another: events are not found by the personal tags that \
+                     they were given, and commands that are sent again with their keys are refused as other ones. Any \
+                     backup of the log has the secret: restore one into another directory, copy its log/secret into the \
+                     damaged directory, and salvage again"
                         .into(),
                 );
                 *LogSecret::random().as_bytes()
@@ -59,17 +65,20 @@ impl Remains {
         if stated.is_none() {
             notes.push("the log's manifest cannot be read: its history is the one that most blocks are of".into());
         }
-        let known = stated
+        let known: Vec<_> = stated
             .into_iter()
             .chain(crate::sled::indexed(&data.join("index")))
             .collect();
+        let was_empty = stated.is_some() && known.iter().all(|(_, position)| *position == Position::ZERO);
         Ok(Self {
             _lock: lock,
             name,
             domain,
             epoch: stated.map(|(epoch, _)| epoch),
             known,
+            was_empty,
             secret,
+            lost,
             reactors: data.join("reactors"),
             notes,
         })

@@ -7,10 +7,12 @@ use super::remains::Remains;
 use crate::data_dir::{DataDir, DataDirError, LOG_DIR, OpenOptions};
 use crate::files::{parent, sync_dir};
 use crate::fresh::{self, FreshError};
-use crate::sled::{Origin, write_log};
+use crate::sled::{Origin, WriteError, write_log};
 use annals_core::{Epoch, LogError, Position, RecordRef};
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// What is added to the name of a data directory while it is being written.
@@ -57,7 +59,12 @@ impl SalvageError {
     }
 
     fn writing(source: io::Error) -> Self {
-        let what = "the new data directory cannot be written, check that there is space for it".into();
+        let what = if source.kind() == io::ErrorKind::StorageFull {
+            "the disk is full, the new data directory cannot be written: free some space, or name a place on another disk"
+        } else {
+            "the new data directory cannot be written"
+        };
+        let what = what.into();
         Self::Io { what, source }
     }
 }
@@ -67,6 +74,15 @@ impl From<FreshError> for SalvageError {
         match error {
             FreshError::Target { path, detail } => Self::Target { path, detail },
             FreshError::Io(source) => Self::writing(source),
+        }
+    }
+}
+
+impl From<WriteError> for SalvageError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Blocks(error) => Self::Log(error),
+            WriteError::Writing(source) => Self::writing(source),
         }
     }
 }
@@ -92,14 +108,16 @@ pub struct SalvageFound {
     /// First and last positions of what is missing, ascending. Whether there was anything after the last event that was
     /// found, the files may not say.
     pub missing: Vec<(Position, Position)>,
+    /// What is lost besides events, such as the log's secret, and what follows from that.
+    pub lost: Vec<String>,
     /// What else there is to know, and what could not be taken along.
     pub notes: Vec<String>,
 }
 
 impl SalvageFound {
-    /// Whether everything that the files speak of can be in a new log.
+    /// Whether everything that the files speak of can be in a new log, and nothing that belongs to it is lost.
     pub fn is_whole(&self) -> bool {
-        self.behind == 0 && self.missing.is_empty()
+        self.behind == 0 && self.missing.is_empty() && self.lost.is_empty()
     }
 }
 
@@ -140,10 +158,15 @@ impl Salvage {
             frames.iter().map(|frame| (frame.meta.epoch, frame.meta.count)),
             remains.epoch,
         );
-        let epoch = epoch.ok_or_else(|| SalvageError::Nothing(log.clone()))?;
+        // A log that nothing was ever appended to is whole.
+        let empty = remains.epoch.filter(|_| remains.was_empty && is_blank(&log));
+        let epoch = epoch.or(empty).ok_or_else(|| SalvageError::Nothing(log.clone()))?;
         let all = frames.len();
         frames.retain(|frame| frame.meta.epoch == epoch);
         let mut notes = std::mem::take(&mut remains.notes);
+        if all == 0 {
+            notes.push("there is nothing in it, and nothing says that there ever was: the new log is empty".into());
+        }
         if frames.len() < all {
             let others = all - frames.len();
             notes.push(format!(
@@ -174,6 +197,7 @@ impl Salvage {
             end: plan.end,
             behind: plan.behind,
             missing: plan.missing.clone(),
+            lost: std::mem::take(&mut remains.lost),
             notes,
         };
         let data = data.to_owned();
@@ -261,6 +285,18 @@ fn scan_all(log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<RawFiles, 
         files.add(&path, lineage, &mut |bytes| progress(bytes, total))?;
     }
     Ok(files)
+}
+
+/// Whether the volume of a log in which no block was found is one that was made and not written to, rather than one that was
+/// overwritten with nothing: the storage engine's own words stand at its beginning.
+fn is_blank(log: &Path) -> bool {
+    let db = log.join(format!("{:020}", 1)).join("db");
+    let mut begin = [0; 512];
+    match File::open(&db).and_then(|file| file.read_at(&mut begin, 0)) {
+        Ok(read) => begin[..read].iter().any(|byte| *byte != 0),
+        // It was created, and never opened.
+        Err(error) => error.kind() == io::ErrorKind::NotFound && !log.join("journal-0").exists(),
+    }
 }
 
 /// The history that is salvaged: the manifest's, unless no block is of it; then the one that most events are of.

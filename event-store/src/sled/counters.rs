@@ -78,7 +78,7 @@ impl Counters {
             AppendError::ClockJumped { .. } => "clock-jumped",
             AppendError::Invalid(_) | AppendError::TooLarge { .. } => "invalid",
             AppendError::Closed(_) => "closed",
-            AppendError::OutcomeUnknown(_) => "failed",
+            AppendError::OutcomeUnknown(_) | AppendError::Log(_) => "failed",
             AppendError::ConditionFailed { .. } => "condition-failed",
             AppendError::ConditionOutrun { .. } => "condition-outrun",
             _ => "other",

@@ -191,6 +191,10 @@ impl EventLog for SledLog {
 
 impl Appender for SledLog {
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
+        if self.shared.settings.only_read {
+            let refused = AppendError::Closed("it was opened to be read".into());
+            return Box::pin(std::future::ready(Err(refused)));
+        }
         if append.condition.is_some() {
             return Box::pin(append_on_condition(self.shared.clone(), append));
         }

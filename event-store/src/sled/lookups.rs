@@ -21,6 +21,7 @@ impl Shared {
         stream: &StreamId,
         key: &str,
     ) -> Result<Option<Position>, LogError> {
+        self.check_indexed()?;
         if let Some(position) = self.tail.command(name) {
             return Ok(Some(position));
         }
@@ -35,6 +36,7 @@ impl Shared {
         source: &str,
         id: &EventId,
     ) -> Result<Option<Position>, LogError> {
+        self.check_indexed()?;
         let name = appended_name(id, stream.as_str(), source);
         if let Some(position) = self.tail.appended(&name) {
             return Ok(Some(position));
@@ -46,6 +48,7 @@ impl Shared {
     }
 
     pub(super) fn find_event(&self, id: &EventId) -> Result<Option<Position>, LogError> {
+        self.check_indexed()?;
         let name = id_name(id);
         let in_tail = self.tail.id(&name);
         let indexed = self.confirmed(Entry::Id, &short(&name), |record| record.header.id.to_owned() == *id)?;
@@ -89,6 +92,7 @@ impl Shared {
         limit: usize,
         head: Position,
     ) -> Result<Vec<Position>, LogError> {
+        self.check_indexed()?;
         // The tail is looked at before the index: entries move from there to here, never back.
         let tail = self.tail.tagged(tag, after);
         let mut positions = self.index.postings(b't', tag.as_bytes(), after, limit)?;

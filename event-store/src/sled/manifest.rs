@@ -47,6 +47,9 @@ pub(super) struct VolumeEntry {
     pub(super) first: Position,
     /// Directory of a sled database, or file of blocks.
     pub(super) name: String,
+    /// Length of a file of blocks; not there if an earlier version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<u64>,
 }
 
 /// The forms of a volume in a manifest.
@@ -54,14 +57,19 @@ pub(super) struct VolumeEntry {
 #[serde(untagged)]
 enum Named {
     First(Position),
-    Entry { first: Position, name: String },
+    Entry {
+        first: Position,
+        name: String,
+        #[serde(default)]
+        bytes: Option<u64>,
+    },
 }
 
 impl From<Named> for VolumeEntry {
     fn from(named: Named) -> Self {
         match named {
             Named::First(first) => Self::written(first),
-            Named::Entry { first, name } => Self { first, name },
+            Named::Entry { first, name, bytes } => Self { first, name, bytes },
         }
     }
 }
@@ -70,14 +78,22 @@ impl VolumeEntry {
     /// The volume that is written from `first` on.
     pub(super) fn written(first: Position) -> Self {
         let name = format!("{:020}", first.get());
-        Self { first, name }
+        Self {
+            first,
+            name,
+            bytes: None,
+        }
     }
 
-    /// A sealed volume in place of `old`, which begins at the same position.
+    /// A sealed volume in place of `old`, which begins at the same position. How long it is, is said when it is written.
     pub(super) fn sealed_after(old: &Self) -> Self {
         let generation = old.generation() + 1;
         let name = format!("{:020}.{generation}{SEALED}", old.first.get());
-        Self { first: old.first, name }
+        Self {
+            first: old.first,
+            name,
+            bytes: None,
+        }
     }
 
     /// How many times what begins here was sealed.
@@ -122,6 +138,12 @@ pub(crate) fn stated(dir: &Path) -> Option<(Epoch, Position)> {
 pub(crate) fn parent(dir: &Path) -> Option<(Epoch, Position)> {
     let manifest = Manifest::read(&fs::read(path(dir)).ok()?).ok()?;
     manifest.parent.map(|parent| (parent.epoch, parent.head))
+}
+
+/// Name of the volume that the log in `dir` is written to, if the manifest can be read.
+pub(crate) fn last_volume(dir: &Path) -> Option<String> {
+    let manifest = Manifest::read(&fs::read(path(dir)).ok()?).ok()?;
+    manifest.volumes.last().map(|entry| entry.name.clone())
 }
 
 fn path(dir: &Path) -> PathBuf {

@@ -64,7 +64,7 @@ async fn check(shared: &Arc<Shared>, append: &Append) -> Result<Checked, AppendE
             .await
             .unwrap_or_else(|error| Err(LogError::Storage(error.to_string())))
     };
-    checked.map_err(|error| AppendError::Closed(error.to_string()))
+    Ok(checked?)
 }
 
 fn look(shared: &Shared, condition: &AppendCondition) -> Result<Checked, LogError> {

@@ -6,6 +6,7 @@ use super::index::Index;
 use super::indexer::{self, Indexer};
 use super::journal::{self, Journal};
 use super::manifest::Manifest;
+use super::present;
 use super::queue::Queue;
 use super::recent::Recent;
 use super::recover;
@@ -35,7 +36,8 @@ type Opened = (Arc<Shared>, Arc<Desk>, JoinHandle<()>);
 
 pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<Opened, OpenError> {
     let log_path = dir.log_path();
-    let (manifest, secret) = Manifest::open(&log_path)?;
+    let (mut manifest, secret) = Manifest::open(&log_path)?;
+    present::check(&log_path, &mut manifest)?;
     let (epoch, starts, was_clean) = (manifest.epoch, manifest.volumes.clone(), manifest.clean);
     let left = if was_clean {
         journal::Left::default()
@@ -86,9 +88,10 @@ pub(super) fn open(dir: &DataDir, settings: LogSettings) -> Result<Opened, OpenE
         syncs: Arc::new(Syncs::default()),
         fatal: OnceLock::new(),
         damage: OnceLock::new(),
+        unindexed: OnceLock::new(),
         settings,
     });
-    catch_up(&shared)?;
+    complete_index(&shared)?;
     let thread_failed = |error: std::io::Error| OpenError::storage(&shared.log_path, error);
     let indexer = Indexer::start(shared.clone()).map_err(thread_failed)?;
     let journal = Journal::open(&shared.log_path, shared.settings.journal_bytes).map_err(thread_failed)?;
@@ -243,6 +246,21 @@ fn open_index(path: &Path, epoch: Epoch, head: Position, cache_bytes: u64) -> Re
         std::fs::remove_dir_all(path).map_err(|error| OpenError::storage(path, error))?;
     }
     Ok(Index::open(path, cache_bytes)?)
+}
+
+/// Has the index, with the tail, know all of the log. Of a damaged log only who reads does without.
+fn complete_index(shared: &Shared) -> Result<(), OpenError> {
+    match catch_up(shared) {
+        // Who writes must know all streams and keys; who only reads is told what cannot be known.
+        Err(OpenError::Damaged { position, detail }) if shared.settings.only_read => {
+            let _ = shared.unindexed.set(LogError::Damaged { position, detail });
+            // What was read of it must not be taken for all there is.
+            drop(shared.tail.freeze());
+            shared.tail.thaw();
+            Ok(())
+        }
+        caught_up => caught_up,
+    }
 }
 
 /// Reads into the tail what the index has not read yet, writing the index in batches when that is much.

@@ -1,15 +1,15 @@
 //! Closed volumes that are open for reading: few at a time, each once, whoever asks. One that is damaged is looked at once,
 //! and whoever asks for it later is told what was found then.
 
-use super::stored::Stored;
+use super::stored::{Keeping, Stored};
 use annals_core::LogError;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
 
-/// How many closed volumes that are not sealed yet stay open for readers.
+/// How many volumes that were closed by this process stay open for readers as they are; sled keeps nearly all of each.
 pub(super) const WRITTEN_OPEN_MAX: usize = 2;
-/// How many sealed volumes stay open for readers; each keeps a table of about 100 KiB.
-const SEALED_OPEN_MAX: usize = 32;
+/// How many others stay open for readers; each keeps a table of its blocks.
+const TABLES_OPEN_MAX: usize = 32;
 
 /// What is known of a volume.
 pub(super) enum Seen {
@@ -52,8 +52,8 @@ impl Opened {
     pub(super) fn keep(&mut self, name: &str, volume: &Arc<Stored>) -> Vec<(String, Arc<Stored>)> {
         let mut gone: Vec<_> = self.forget(name).into_iter().collect();
         self.recent.push_back((name.to_owned(), volume.clone()));
-        for (sealed, max) in [(false, WRITTEN_OPEN_MAX), (true, SEALED_OPEN_MAX)] {
-            let of_kind = |kept: &&(String, Arc<Stored>)| kept.1.is_sealed() == sealed;
+        for (keeping, max) in [(Keeping::Memory, WRITTEN_OPEN_MAX), (Keeping::Table, TABLES_OPEN_MAX)] {
+            let of_kind = |kept: &&(String, Arc<Stored>)| kept.1.keeping() == keeping;
             if self.recent.iter().filter(of_kind).count() > max {
                 let oldest = self.recent.iter().position(|kept| of_kind(&kept));
                 gone.extend(oldest.and_then(|oldest| self.recent.remove(oldest)));

@@ -179,6 +179,7 @@ pub fn examine_volume(mut input: impl Read, mut output: impl Write) -> io::Resul
     let answer = match examine(&case) {
         Ok(examined) => Answer::Examined(examined),
         Err(LogError::Damaged { position, detail }) => Answer::Damaged { position, detail },
+        Err(LogError::Storage(what)) => Answer::Failed(what),
         Err(error) => Answer::Failed(error.to_string()),
     };
     output.write_all(&serde_json::to_vec(&answer)?)?;

@@ -30,12 +30,9 @@ pub(super) fn before_open(
     };
     let (first, path) = (last.first, last.path(dir));
     finish_rebuild(dir, &path)?;
-    if manifest.clean && !rescue_file(&path).exists() {
-        return Ok(None);
-    }
     if !path.join("db").exists() {
-        // The first volume of a log may never have come to be; any other was synced before the manifest named it.
-        return if first <= Position::new(1) {
+        // The log was created and never opened. Any other volume was synced before the manifest named it.
+        return if manifest.boot == 0 && first <= Position::new(1) {
             Ok(None)
         } else {
             let detail = format!("volume {} is missing", path.display());
@@ -44,6 +41,9 @@ pub(super) fn before_open(
                 detail,
             })
         };
+    }
+    if manifest.clean && !rescue_file(&path).exists() {
+        return Ok(None);
     }
     let (epoch, boot) = (manifest.epoch, manifest.boot);
     let case = Case {

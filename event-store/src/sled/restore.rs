@@ -25,8 +25,35 @@ pub(crate) struct Origin {
     pub(crate) secret: [u8; 32],
 }
 
-fn storage(error: impl std::fmt::Display) -> LogError {
-    LogError::Storage(format!("the new log cannot be written: {error}"))
+/// Why a log was not written.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// The blocks that it was to be written of cannot be read.
+    Blocks(LogError),
+    /// Writing failed.
+    Writing(io::Error),
+}
+
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> Self {
+        Self::Writing(error)
+    }
+}
+
+/// What the engine and those who read back say, of a volume that was just made.
+fn writing(error: LogError) -> WriteError {
+    let text = match error {
+        LogError::Storage(text) => text,
+        other => other.to_string(),
+    };
+    // The engine gives the system's words alone.
+    let full = text.contains("os error 28");
+    let kind = if full {
+        io::ErrorKind::StorageFull
+    } else {
+        io::ErrorKind::Other
+    };
+    WriteError::Writing(io::Error::new(kind, text))
 }
 
 /// Gives the blocks of a log one after the other, from position 1 on and without a gap, then `None`.
@@ -38,31 +65,33 @@ pub(crate) fn write_log(
     origin: &Origin,
     blocks: &mut NextBlock<'_>,
     progress: &mut dyn FnMut(Position),
-) -> Result<Epoch, LogError> {
-    fs::create_dir_all(dir).map_err(storage)?;
-    LogSecret::from_bytes(origin.secret).write(dir).map_err(storage)?;
+) -> Result<Epoch, WriteError> {
+    fs::create_dir_all(dir)?;
+    LogSecret::from_bytes(origin.secret).write(dir)?;
     let parent = Parent {
         epoch: origin.epoch,
         head: origin.head,
     };
     let mut manifest = Manifest::new(Some(parent), Vec::new());
-    let mut next = blocks()?;
+    let mut next = blocks().map_err(WriteError::Blocks)?;
     while let Some(block) = next.take() {
-        let entry = VolumeEntry::sealed_after(&VolumeEntry::written(block.first()));
-        next = write_volume(&entry.path(dir), manifest.epoch, block, blocks)?;
+        let mut entry = VolumeEntry::sealed_after(&VolumeEntry::written(block.first()));
+        let path = entry.path(dir);
+        next = write_volume(&path, manifest.epoch, block, blocks)?;
+        entry.bytes = Some(fs::metadata(&path)?.len());
         manifest.volumes.push(entry);
         progress(next.as_ref().map_or(origin.head, |block| block.first().previous()));
     }
     let current = VolumeEntry::written(origin.head.next());
     let path = current.path(dir);
-    let volume = Volume::open(&path, current.first, CACHE_BYTES)?;
-    volume.sync()?;
+    let volume = Volume::open(&path, current.first, CACHE_BYTES).map_err(writing)?;
+    volume.sync().map_err(writing)?;
     drop(volume);
-    sync_dir(&path).map_err(storage)?;
+    sync_dir(&path)?;
     manifest.volumes.push(current);
     manifest.boot = 1;
-    sync_dir(dir).map_err(storage)?;
-    manifest.save(dir).map_err(storage)?;
+    sync_dir(dir)?;
+    manifest.save(dir)?;
     Ok(manifest.epoch)
 }
 
@@ -72,11 +101,11 @@ fn write_volume(
     epoch: Epoch,
     block: Block,
     blocks: &mut NextBlock<'_>,
-) -> Result<Option<Block>, LogError> {
+) -> Result<Option<Block>, WriteError> {
     let first = block.first();
     let head = json!({"kind": "volume", "epoch": epoch, "first": first});
-    let file = File::create(path).map_err(storage)?;
-    let mut out = BlockFileWriter::new(io::BufWriter::new(file), head.to_string().as_bytes()).map_err(storage)?;
+    let file = File::create(path)?;
+    let mut out = BlockFileWriter::new(io::BufWriter::new(file), head.to_string().as_bytes())?;
     let meta = FrameMeta {
         epoch,
         boot: 1,
@@ -88,13 +117,14 @@ fn write_volume(
     let (mut bytes, mut next) = (0, Some(block));
     while let Some(block) = next.take_if(|_| bytes < VOLUME_BYTES_MAX) {
         let frame = encode_frame(&block, meta);
-        out.frame(&block, &frame).map_err(storage)?;
+        out.frame(&block, &frame)?;
         bytes += frame.len() as u64;
-        next = blocks()?;
+        next = blocks().map_err(WriteError::Blocks)?;
     }
-    let (file, _) = out.finish().map_err(storage)?;
-    let file = file.into_inner().map_err(|error| storage(error.error()))?;
-    file.sync_all().map_err(storage)?;
-    BlockFile::open(path, first)?.check_digest(&mut |_| ())?;
+    let (file, _) = out.finish()?;
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    let written = BlockFile::open(path, first).and_then(|file| file.check_digest(&mut |_| ()));
+    written.map_err(writing)?;
     Ok(next)
 }

@@ -37,6 +37,9 @@ pub struct LogSettings {
     pub seal: bool,
     /// Size up to which small sealed volumes are joined, bytes.
     pub sealed_bytes_max: u64,
+    /// Whether the log is only read. One that is damaged and has no index then opens as far as it can be read by position, and
+    /// says of everything else why it cannot be known; else it does not open. Nothing may be appended.
+    pub only_read: bool,
     /// The program that examines the last volume after an unclean stop, in a process of its own; `None` for this process,
     /// which damaged files can then bring down with the storage engine.
     pub probe: Option<ProbeCommand>,
@@ -58,6 +61,7 @@ impl Default for LogSettings {
             volume_cache_bytes: 16 << 20,
             seal: true,
             sealed_bytes_max: 128 << 20,
+            only_read: false,
             probe: None,
         }
     }
@@ -89,6 +93,9 @@ pub enum OpenError {
         /// What the system said.
         detail: String,
     },
+    /// The storage failed while the log was being opened.
+    #[error("the log cannot be opened: {0}")]
+    Log(String),
 }
 
 impl OpenError {
@@ -104,10 +111,8 @@ impl From<annals_core::LogError> for OpenError {
     fn from(error: annals_core::LogError) -> Self {
         match error {
             annals_core::LogError::Damaged { position, detail } => Self::Damaged { position, detail },
-            other => Self::Storage {
-                path: PathBuf::new(),
-                detail: other.to_string(),
-            },
+            annals_core::LogError::Storage(detail) => Self::Log(detail),
+            other => Self::Log(other.to_string()),
         }
     }
 }

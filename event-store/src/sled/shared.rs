@@ -53,6 +53,8 @@ pub(super) struct Shared {
     pub(super) fatal: OnceLock<String>,
     /// What a read first found damaged.
     pub(super) damage: OnceLock<String>,
+    /// Why there is no index of all of the log, if it is only read: what streams, keys and tags there are is not known.
+    pub(super) unindexed: OnceLock<LogError>,
 }
 
 impl Shared {
@@ -124,6 +126,11 @@ impl Shared {
         })
     }
 
+    /// An error if the index is not of all of the log.
+    pub(super) fn check_indexed(&self) -> Result<(), LogError> {
+        self.unindexed.get().cloned().map_or(Ok(()), Err)
+    }
+
     /// Waits until everything that is durable now is in the volumes, however little it is; the position up to which.
     pub(super) fn settle(&self) -> Result<Position, LogError> {
         let head = self.head.get();
@@ -184,6 +191,7 @@ impl Shared {
 
     /// Positions of a stream from version `from` on, at most `limit`, up to the durable head.
     fn stream_positions(&self, stream: &StreamId, from: Version, limit: usize) -> Result<Vec<Position>, LogError> {
+        self.check_indexed()?;
         // The tail is looked at before the index: entries move from there to here, never back.
         let from = from.max(Version::new(1));
         let runs = self.tail.runs(stream, from);
@@ -246,6 +254,7 @@ impl Shared {
 
     /// The stream's head up to `limit`; the writer counts what is not durable yet.
     pub(super) fn head_up_to(&self, stream: &StreamId, limit: Position) -> Result<Option<StreamHead>, LogError> {
+        self.check_indexed()?;
         if let Some(head) = self.tail.stream_head(stream, limit) {
             return Ok(Some(head));
         }

@@ -1,5 +1,7 @@
-//! A volume as readers see it: a sled database, or the file of blocks that took its place.
+//! A volume as readers see it: the sled database that is written, or was until a moment ago; the raw file of one that is
+//! closed; or the file of blocks that took its place.
 
+use super::raw_volume::RawVolume;
 use super::volume::{self, Volume};
 use crate::block_file::BlockFile;
 use annals_core::{Block, LogError, Position};
@@ -15,7 +17,17 @@ pub(super) struct Stored {
 
 enum Kind {
     Written(Arc<Volume>),
+    Raw(RawVolume),
     Sealed(BlockFile),
+}
+
+/// What it takes to keep a volume open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// sled keeps nearly all of it in memory.
+    Memory,
+    /// A table of its blocks, of some 100 KiB.
+    Table,
 }
 
 /// Removes the files of a volume that another took the place of, when the last reader lets go of it.
@@ -59,8 +71,18 @@ impl Stored {
         }
     }
 
-    pub(super) fn is_sealed(&self) -> bool {
-        matches!(self.kind, Kind::Sealed(_))
+    pub(super) fn raw(volume: RawVolume, path: PathBuf) -> Self {
+        Self {
+            kind: Kind::Raw(volume),
+            removal: Removal::of(path),
+        }
+    }
+
+    pub(super) fn keeping(&self) -> Keeping {
+        match &self.kind {
+            Kind::Written(_) => Keeping::Memory,
+            Kind::Raw(_) | Kind::Sealed(_) => Keeping::Table,
+        }
     }
 
     /// Has the files removed when nobody reads them any more.
@@ -71,7 +93,7 @@ impl Stored {
     /// The block that contains `position`; `None` if the volume ends before it.
     pub(super) fn block_at(&self, position: Position) -> Result<Option<Block>, LogError> {
         match self.scan(position)?.next().transpose()? {
-            Some(block) if block.last() >= position => Ok(Some(block)),
+            Some(block) if (block.first()..=block.last()).contains(&position) => Ok(Some(block)),
             _ => Ok(None),
         }
     }
@@ -80,6 +102,7 @@ impl Stored {
     pub(super) fn block_start(&self, position: Position) -> Result<Option<Position>, LogError> {
         match &self.kind {
             Kind::Written(volume) => volume.block_start(position),
+            Kind::Raw(raw) => Ok(raw.block_before(position).and_then(|number| raw.block_first(number))),
             Kind::Sealed(file) => Ok(file.block_before(position).and_then(|number| file.block_first(number))),
         }
     }
@@ -88,6 +111,7 @@ impl Stored {
     pub(super) fn scan(&self, position: Position) -> Result<Blocks<'_>, LogError> {
         Ok(match &self.kind {
             Kind::Written(volume) => Blocks::Written(Box::new(volume.scan(position)?)),
+            Kind::Raw(raw) => Blocks::Raw(raw, Some(raw.block_before(position).unwrap_or(0))),
             Kind::Sealed(file) => Blocks::Sealed(file, Some(file.block_before(position).unwrap_or(0))),
         })
     }
@@ -96,6 +120,7 @@ impl Stored {
     pub(super) fn start_after(&self, position: Position) -> Result<Option<Position>, LogError> {
         match &self.kind {
             Kind::Written(volume) => volume.start_after(position),
+            Kind::Raw(raw) => Ok(raw.block_first(raw.block_before(position).map_or(0, |number| number + 1))),
             Kind::Sealed(file) => {
                 let next = file.block_before(position).map_or(0, |number| number + 1);
                 Ok(file.block_first(next))
@@ -116,6 +141,7 @@ impl Removal {
 /// Blocks of a volume in order; ends behind one that cannot be read.
 pub(super) enum Blocks<'a> {
     Written(Box<volume::Blocks<'a>>),
+    Raw(&'a RawVolume, Option<usize>),
     Sealed(&'a BlockFile, Option<usize>),
 }
 
@@ -127,12 +153,8 @@ impl Blocks<'_> {
                 let stored = blocks.next_stored()?;
                 Some(stored.map(|(block, frame)| (block, frame.to_vec())))
             }
-            Self::Sealed(file, at) => {
-                let number = at.take()?;
-                let stored = file.block_and_frame(number).transpose()?;
-                *at = stored.is_ok().then_some(number + 1);
-                Some(stored)
-            }
+            Self::Raw(raw, at) => next_of(at, |number| raw.block_and_frame(number)),
+            Self::Sealed(file, at) => next_of(at, |number| file.block_and_frame(number)),
         }
     }
 }
@@ -143,12 +165,19 @@ impl Iterator for Blocks<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Written(blocks) => blocks.next(),
-            Self::Sealed(file, at) => {
-                let number = at.take()?;
-                let block = file.block(number).transpose()?;
-                *at = block.is_ok().then_some(number + 1);
-                Some(block)
-            }
+            Self::Raw(raw, at) => next_of(at, |number| raw.block(number)),
+            Self::Sealed(file, at) => next_of(at, |number| file.block(number)),
         }
     }
+}
+
+/// Reads the block whose turn it is; behind one that cannot be read there is none.
+fn next_of<T>(
+    at: &mut Option<usize>,
+    read: impl FnOnce(usize) -> Result<Option<T>, LogError>,
+) -> Option<Result<T, LogError>> {
+    let number = at.take()?;
+    let read = read(number).transpose()?;
+    *at = read.is_ok().then_some(number + 1);
+    Some(read)
 }

@@ -44,7 +44,7 @@ fn position_of(key: &[u8]) -> Position {
     Position::new(key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
 }
 
-fn damaged(position: Position, detail: impl Into<String>) -> LogError {
+pub(super) fn damaged(position: Position, detail: impl Into<String>) -> LogError {
     LogError::Damaged {
         position,
         detail: detail.into(),
@@ -310,7 +310,8 @@ fn is_environment(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.kind() != std::io::ErrorKind::UnexpectedEof)
 }
 
-fn checked(first: Position, value: &[u8]) -> Result<(FrameMeta, Vec<u8>), LogError> {
+/// The frame in these bytes, which must begin at a position and fill them.
+pub(super) fn checked(first: Position, value: &[u8]) -> Result<(FrameMeta, Vec<u8>), LogError> {
     let (meta, raw, used) =
         frame::decode_bytes(value).map_err(|error: FrameError| damaged(first, error.to_string()))?;
     if meta.first != first {

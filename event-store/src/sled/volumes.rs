@@ -3,11 +3,12 @@
 
 use super::manifest::{Manifest, VolumeEntry};
 use super::opened::{Opened, Seen};
+use super::raw_volume::{Extent, RawVolume};
 use super::stored::{self, Stored};
 use super::volume::Volume;
 use crate::block_file::BlockFile;
 use crate::files::sync_dir;
-use annals_core::{LogError, Position};
+use annals_core::{Epoch, LogError, Position};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -27,6 +28,8 @@ struct Table {
 pub(super) struct Volumes {
     dir: PathBuf,
     cache_bytes: u64,
+    /// Epoch and boot number, as the manifest has them while the log is open.
+    history: (Epoch, u64),
     manifest: Mutex<Manifest>,
     table: RwLock<Table>,
     opened: Mutex<Opened>,
@@ -70,6 +73,7 @@ impl Volumes {
         Ok(Self {
             dir: dir.to_owned(),
             cache_bytes,
+            history: (manifest.epoch, manifest.boot),
             manifest: Mutex::new(manifest),
             table: RwLock::new(table),
             opened: Mutex::default(),
@@ -99,7 +103,7 @@ impl Volumes {
     }
 
     pub(super) fn boot(&self) -> u64 {
-        self.manifest().boot
+        self.history.1
     }
 
     /// The volume that is written.
@@ -173,14 +177,21 @@ impl Volumes {
             }
             return Ok(Stored::sealed(file, path));
         }
-        if !path.join("db").exists() {
-            return Err(LogError::Damaged {
-                position: first,
-                detail: format!("volume {} is missing", path.display()),
-            });
-        }
-        let volume = open_written(&path, first, self.cache_bytes)?;
-        Ok(Stored::written(Arc::new(volume), path))
+        let (epoch, boot) = self.history;
+        let next = self
+            .table()
+            .entries
+            .iter()
+            .map(|entry| entry.first)
+            .find(|next| *next > first);
+        let end = next.map_or(first.previous(), Position::previous);
+        let extent = Extent {
+            first,
+            end,
+            epoch,
+            boot,
+        };
+        Ok(Stored::raw(RawVolume::open(&path, extent)?, path))
     }
 
     /// First positions of all volumes, ascending.
@@ -271,6 +282,7 @@ impl Volumes {
 #[cfg(test)]
 mod tests {
     use super::super::opened::{Slot, WRITTEN_OPEN_MAX};
+    use super::super::stored::Keeping;
     use super::*;
 
     #[test]
@@ -302,10 +314,8 @@ mod tests {
             volumes.containing(Position::new(first)).unwrap();
         }
         let slots: Vec<Slot> = volumes.opened().slots.values().cloned().collect();
-        let open = slots
-            .iter()
-            .filter(|slot| slot.lock().unwrap().volume().unwrap().is_some())
-            .count();
-        assert_eq!(open, WRITTEN_OPEN_MAX);
+        let open = slots.iter().filter_map(|slot| slot.lock().unwrap().volume().unwrap());
+        let in_memory = open.filter(|volume| volume.keeping() == Keeping::Memory).count();
+        assert_eq!(in_memory, WRITTEN_OPEN_MAX);
     }
 }

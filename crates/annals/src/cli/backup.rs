@@ -4,6 +4,7 @@ use super::output::{FormatArg, Listing};
 use super::progress;
 use super::target::check_outside;
 use super::verdict::{Outcome, Verdict};
+use super::verify::first_problem;
 use crate::http::Server;
 use crate::source::{DataArg, Instead, Kind, Source};
 use annals_core::{EventLog, LogError};
@@ -79,13 +80,24 @@ impl Args {
             Err(error) => {
                 // What cannot be removed is written anew by the next backup.
                 let _ = fs::remove_file(&partial);
-                return damaged(error);
+                return damaged(self.explained(error));
             }
         };
         fs::rename(&partial, &self.file)
             .and_then(|()| File::open(parent(&self.file))?.sync_all())
             .with_context(|| format!("cannot put {} in its place", self.file.display()))?;
         Verdict::Fine.listed(list(&self.format, &row(&self.file, &summary)))
+    }
+
+    /// A server that broke off says in its own log why. If the log is damaged that can be seen from here, too.
+    fn explained(&self, error: anyhow::Error) -> anyhow::Error {
+        let Some(url) = self.url.as_deref().filter(|_| error.is::<BrokenOff>()) else {
+            return error;
+        };
+        match first_problem(url) {
+            Ok(Some((position, detail))) => BackupError::Log(LogError::Damaged { position, detail }).into(),
+            _ => error,
+        }
     }
 
     fn write(&self, partial: &Path) -> Result<()> {
@@ -102,7 +114,7 @@ impl Args {
         }
         let file = File::create_new(partial).with_context(cannot)?;
         match &self.url {
-            Some(url) => download(&Server::at(url)?, &file).with_context(cannot)?,
+            Some(url) => download(&Server::at(url)?, &file, &cannot)?,
             None => offline(&self.data.data, &file)?,
         }
         file.sync_all().with_context(cannot)
@@ -110,7 +122,7 @@ impl Args {
 }
 
 fn offline(data: &Path, file: &File) -> Result<()> {
-    let source = Source::local(data).map_err(|error| Instead::CommandApi.of(error))?;
+    let source = Source::to_read(data).map_err(|error| Instead::CommandApi.of(error))?;
     let Kind::Local { dir, log } = &source.kind else {
         bail!("{} is no data directory", data.display())
     };
@@ -123,20 +135,23 @@ fn offline(data: &Path, file: &File) -> Result<()> {
     Ok(())
 }
 
-fn download(server: &Server, mut file: &File) -> Result<()> {
+/// The answer ended before the backup did.
+#[derive(Debug, thiserror::Error)]
+#[error("the server broke off the backup ({0}); its own log says why")]
+struct BrokenOff(String);
+
+fn download(server: &Server, mut file: &File, cannot: &dyn Fn() -> String) -> Result<()> {
     let bar = progress::spinner();
     let mut body = server.post_stream("/v1/backup")?;
     let mut piece = vec![0; PIECE_BYTES];
     let mut bytes = 0;
     loop {
-        let read = body
-            .read(&mut piece)
-            .context("the server broke off the backup; its own log says why")?;
+        let read = body.read(&mut piece).map_err(|error| BrokenOff(error.to_string()))?;
         if read == 0 {
             bar.finish_and_clear();
             return Ok(());
         }
-        file.write_all(&piece[..read])?;
+        file.write_all(&piece[..read]).with_context(cannot)?;
         bytes += read as u64;
         bar.set_message(format!("{} MiB", bytes >> 20));
         bar.tick();

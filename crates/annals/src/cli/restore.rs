@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 const HELP: &str = "\
 All of the backup is checked before anything is written; if it is damaged the position is
-named and nothing is restored. The data directory must be new or empty.
+named and nothing is restored. The data directory must be new or empty. One that was killed is
+simply run again.
 
 The restored log has a new epoch, so that nothing that has read on in the old log goes on
 with this one unnoticed: views are built anew at the next `serve`, followers have to begin
@@ -22,7 +23,7 @@ may still be running, and may have dispatched more than the backup knows.
 Examples:
   annals restore shop-2026-11-21.annals --data shop-restored
 
-Exit code: 0 restored; 1 the backup is damaged; 2 usage or environment.";
+Exit code: 0 restored; 1 the backup is damaged; 2 usage or environment, or FILE is no backup.";
 
 /// Restore a backup into a new data directory
 #[derive(Debug, clap::Args)]

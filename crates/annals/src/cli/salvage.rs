@@ -27,7 +27,7 @@ const HELP: &str = "\
 For a log that does not open, or that `verify` finds damaged, when there is no backup or only
 an old one. Every file of the log is read for blocks that are whole, whatever the storage
 engine makes of it; the damaged directory is left as it is. It needs the space of the log
-once more.
+once more. One that was killed is simply run again.
 
 The new log has the events up to the first one that is missing, a new epoch, the log's secret
 and the outboxes; afterwards all is as after a `restore`. Positions have no gap, so what stands
@@ -39,8 +39,9 @@ Examples:
   annals salvage --data shop --into shop-salvaged
   annals verify --data shop-salvaged
 
-Exit code: 0 all came back; 1 something is missing or stands in the file of --rest, the
-positions are named; 2 usage or environment, nothing is written.";
+Exit code: 0 all came back, or there was nothing in it; 1 something is missing or stands in
+the file of --rest, the positions are named, or the log's secret is lost; 2 usage or
+environment, nothing is written.";
 
 /// Make a new log of what is whole in the files of a damaged one
 #[derive(Debug, clap::Args)]
@@ -66,13 +67,15 @@ impl Args {
         let salvage = self.scan()?;
         let found = salvage.found();
         let rest = self.rest_file();
+        // Written anew if an earlier try left one that was killed.
+        let partial = with_ending(&rest, ".partial");
         salvage.check_target(&self.into)?;
         if found.behind > 0 {
             salvage.check_outside(&rest)?;
             if rest.exists() {
                 bail!("{} exists: name another file with --rest", rest.display());
             }
-            write_rest(&salvage, &rest).inspect_err(|_| remove(&rest))?;
+            write_rest(&salvage, &partial).inspect_err(|_| remove(&partial))?;
         }
         let bar = progress::bar(found.end.get(), "events written");
         let written = salvage.write(&self.into, &mut |position| bar.set_position(position.get()));
@@ -81,11 +84,15 @@ impl Args {
             Ok(summary) => summary,
             Err(error) => {
                 if found.behind > 0 {
-                    remove(&rest);
+                    remove(&partial);
                 }
                 return Err(error.into());
             }
         };
+        if found.behind > 0 {
+            let named = fs::rename(&partial, &rest);
+            named.with_context(|| format!("cannot name {}, which is whole, {}", partial.display(), rest.display()))?;
+        }
         self.say(found, &summary, &rest);
         let mut listing = Listing::stdout(self.format.resolve(), &COLUMNS);
         let listed = listing
@@ -108,14 +115,14 @@ impl Args {
     }
 
     fn rest_file(&self) -> PathBuf {
-        self.rest.clone().unwrap_or_else(|| {
-            let mut name = self.into.clone().into_os_string();
-            name.push(".rest.ndjson");
-            name.into()
-        })
+        let rest = self.rest.clone();
+        rest.unwrap_or_else(|| with_ending(&self.into, ".rest.ndjson"))
     }
 
     fn say(&self, found: &SalvageFound, summary: &SalvageSummary, rest: &Path) {
+        for lost in &found.lost {
+            super::note(format_args!("lost: {lost}"));
+        }
         for note in found.notes.iter().chain(&summary.notes) {
             super::note(format_args!("note: {note}"));
         }
@@ -156,6 +163,7 @@ impl Args {
             "rest": found.behind,
             "rest_file": rest,
             "missing": missing,
+            "lost": found.lost,
             "outboxes": summary.outboxes,
             "files": found.files,
             "bytes": found.bytes,
@@ -163,6 +171,12 @@ impl Args {
             "notes": found.notes.iter().chain(&summary.notes).collect::<Vec<_>>(),
         })
     }
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(ending);
+    name.into()
 }
 
 /// Positions as they are written: one, or the first and the last.
@@ -181,7 +195,7 @@ fn write_rest(salvage: &Salvage, path: &Path) -> Result<()> {
             path.display()
         )
     };
-    let file = File::create_new(path).with_context(cannot)?;
+    let file = File::create(path).with_context(cannot)?;
     let mut out = BufWriter::new(&file);
     let name = &salvage.found().name;
     salvage.rest(|record| -> Result<()> {

@@ -7,6 +7,7 @@ use super::output::{FormatArg, Listing};
 use super::progress;
 use super::trust::{Trust, TrustArg};
 use super::verdict::{Outcome, Verdict};
+use crate::remote_log::RemoteLog;
 use crate::source::{Kind, LogArgs};
 use annals_core::{EventLog, LogError, Position};
 use annals_event_store::{BackupError, BackupLog, DataDir, OpenError, SledLog};
@@ -33,7 +34,8 @@ const HELP: &str = "\
 Reads every block and checks its checksum, that positions have no gap, that versions of
 every stream count from 1, that recorded times never run backwards, and that the indexes say
 what the log says. Against a running server (--url), what the server sends is checked; its
-indexes are not.
+indexes are not. A data directory that cannot be written is left as it is; a few files of it
+are copied to the directory for temporary files (TMPDIR).
 
 Of a data directory, the Merkle root is compared with every signed checkpoint, and with what
 --trust brings from outside: whoever could change the log could change its keys and checkpoints
@@ -102,7 +104,7 @@ impl Args {
         let trust = self.trust.read()?;
         let report = match self.source.open() {
             Ok(source) => match &source.kind {
-                Kind::Local { dir, log } => signed(local(log)?, dir, log, &trust)?,
+                Kind::Local { dir, log } => signed(local(dir, log)?, dir, log, &trust)?,
                 _ if !trust.is_empty() => bail!("--trust is for a data directory: name it with --data"),
                 Kind::Backup(log) => backup(log)?,
                 Kind::Remote => remote::check(source.log.as_ref())?,
@@ -152,6 +154,13 @@ impl Args {
     }
 }
 
+/// The first problem of a running server's log, if there is one: where, and what.
+pub(super) fn first_problem(url: &str) -> Result<Option<(Position, String)>> {
+    let log = RemoteLog::connect(url)?;
+    let mut problems = remote::check(&log)?.problems.into_iter();
+    Ok(problems.next().map(|problem| (problem.position, problem.what)))
+}
+
 /// Where a log is too damaged to be opened, if that is why it was not.
 fn damaged_at(error: &anyhow::Error) -> Option<Position> {
     match (error.downcast_ref(), error.downcast_ref()) {
@@ -192,7 +201,7 @@ fn signed(mut report: Report, dir: &DataDir, log: &SledLog, trust: &Trust) -> Re
     Ok(report)
 }
 
-fn local(log: &SledLog) -> Result<Report, LogError> {
+fn local(dir: &DataDir, log: &SledLog) -> Result<Report, LogError> {
     let bar = progress::bar(log.head().get(), "events");
     let report = log.verify(&mut |progress| bar.set_position(progress.events))?;
     bar.finish_and_clear();
@@ -206,7 +215,7 @@ fn local(log: &SledLog) -> Result<Report, LogError> {
         problems: problems
             .map(|problem| Problem {
                 position: problem.position,
-                what: problem.what,
+                what: dir.named(&problem.what),
             })
             .collect(),
     })

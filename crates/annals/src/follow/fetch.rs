@@ -32,6 +32,14 @@ pub(crate) enum FetchError {
     /// No answer, or one that says that it cannot be given.
     #[error("{0}")]
     Unreachable(String),
+    /// The server says that the log is damaged.
+    #[error("{detail}")]
+    Damaged {
+        /// Where.
+        position: Position,
+        /// What the server says.
+        detail: String,
+    },
     /// The answer is not what a log sends.
     #[error("{0}")]
     Malformed(String),
@@ -95,6 +103,9 @@ pub(crate) fn blocks(
         400 if reply.is_problem("position-beyond-head") => return Err(FetchError::BeyondHead),
         status => {
             let text = format!("{} answers {}", server.url(), reply.problem());
+            if let Some(position) = reply.position().filter(|_| reply.is_problem("log-damaged")) {
+                return Err(FetchError::Damaged { position, detail: text });
+            }
             let passes = status >= 500 || status == 429;
             return Err(if passes {
                 FetchError::Unreachable(text)

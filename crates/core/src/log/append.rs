@@ -1,5 +1,6 @@
 //! What is appended, under which conditions, and what comes of it.
 
+use super::LogError;
 use super::query::AppendCondition;
 use crate::record::{CONTENT_TYPE_MSGPACK, Fingerprint};
 use crate::{EventId, Position, StreamId, Tag, Version};
@@ -229,6 +230,9 @@ pub enum AppendError {
         /// How far.
         seconds: u64,
     },
+    /// What the append depends on cannot be read: its stream's head, a known key or id, events that its condition is about.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The log is read-only or shutting down.
     #[error("the log is closed for appends: {0}")]
     Closed(String),

@@ -12,7 +12,7 @@ mod rewrite;
 mod tests;
 
 use super::background::yield_to_requests;
-use super::manifest::PARTIAL;
+use super::manifest::{PARTIAL, VolumeEntry};
 use super::shared::Shared;
 use crate::files::sync_dir;
 use annals_core::LogError;
@@ -101,9 +101,13 @@ fn seal(
         .and_then(|()| sync_dir(dir))
         .map_err(storage)?;
     at(Step::Renamed)?;
-    shared.volumes.replace(&plan.old, plan.new.clone())?;
+    let bytes = std::fs::metadata(&path).map_err(storage)?.len();
+    let new = VolumeEntry {
+        bytes: Some(bytes),
+        ..plan.new.clone()
+    };
+    shared.volumes.replace(&plan.old, new)?;
     at(Step::Replaced)?;
-    let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
     tracing::info!(
         volume = plan.new.name,
         of = plan.old.len(),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::data_dir::{DataDir, OpenOptions};
+use crate::sled::stored::Keeping;
 use crate::sled::{LogSettings, SledLog};
 use annals_core::{Append, Appender, Block, EventLog, NewEvent, Position};
 use std::collections::BTreeSet;
@@ -251,7 +252,7 @@ fn full_blocks_stay_as_they_are_and_small_ones_between_them_are_joined() {
     let report = log.verify(&mut |_| ()).unwrap();
     assert_eq!(report.problems.as_slice(), &[]);
     let (volume, _) = log.shared.volumes.containing(Position::new(1)).unwrap();
-    assert!(volume.is_sealed());
+    assert_eq!(volume.keeping(), Keeping::Table);
     let blocks = volume.scan(Position::new(1)).unwrap();
     let counts: Vec<u64> = blocks.map(|block| block.unwrap().count()).collect();
     assert_eq!(counts, [5, 3, 5, 1, 5, 1], "the two small ones are one");
