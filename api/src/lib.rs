@@ -34,6 +34,7 @@ mod routers;
 mod server;
 mod state;
 mod tail;
+mod unread;
 
 pub use backup::Backups;
 pub use bounds::ApiBounds;

@@ -2,6 +2,7 @@
 
 use crate::middleware::Api;
 use crate::patient::Patient;
+use crate::unread::{Asked, Asking, Unread};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::future::Future;
 use std::io;
@@ -145,8 +146,9 @@ async fn connection(stream: TcpStream, api: Api, limits: ServeLimits, mut phases
         .max_headers(64)
         // An answer is small: its head and body in one piece cost one copy, and two pieces cost the system more.
         .writev(false);
-    let patient = Patient::new(stream, limits.write_time_max);
-    let served = builder.serve_connection(TokioIo::new(patient), api);
+    let asked = Asked::default();
+    let patient = Unread::new(Patient::new(stream, limits.write_time_max), asked.clone());
+    let served = builder.serve_connection(TokioIo::new(patient), Asking { api, asked });
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

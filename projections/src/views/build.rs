@@ -183,7 +183,7 @@ impl<'a> Build<'a> {
         }
         let store = self
             .directory
-            .open_serving(stored)
+            .open_when_closed(stored)
             .map_err(|error| format!("its store cannot be opened: {error}"))?;
         let checkpoint = store.rows().checkpoint().map_err(|error| error.to_string())?;
         let checkpoint = checkpoint.ok_or("its store has no checkpoint")?;

@@ -17,6 +17,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long a store that was replaced may still be read by somebody.
+const CLOSED_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is tried meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
 
 const MANIFEST: &str = "manifest.json";
 const MANIFEST_NEW: &str = "manifest.json.new";
@@ -197,6 +203,17 @@ impl ViewsDir {
         let path = self.path.join(&serving.directory);
         let rows = self.stores.open(&path)?;
         Ok(ViewStore::new(rows, path))
+    }
+
+    /// Opens a store that served until just now, once the worker and the last query have finished with it.
+    pub(crate) fn open_when_closed(&self, serving: &Serving) -> Result<ViewStore, StoreError> {
+        let begun = Instant::now();
+        loop {
+            match self.open_serving(serving) {
+                Err(StoreError::InUse(_)) if begun.elapsed() < CLOSED_WITHIN => std::thread::sleep(LOOK),
+                other => return other,
+            }
+        }
     }
 
     /// A new, empty store for a view.

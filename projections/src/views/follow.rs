@@ -117,6 +117,7 @@ impl<'a> Follow<'a> {
         if self.operations.paused() {
             return self.rest();
         }
+        self.let_go()?;
         let now = Instant::now();
         let due = self.letters.due(now).is_some();
         let unread = log.head() > self.checkpoint.position;
@@ -146,6 +147,20 @@ impl<'a> Follow<'a> {
             self.refold(&key)?;
         }
         if advances { self.advance() } else { Ok(()) }
+    }
+
+    /// Lets go of a store that another one has taken the place of, also where there is nothing to fold: it may be kept for
+    /// a rollback, and is opened for that only once it is closed.
+    fn let_go(&self) -> Result<(), Ended> {
+        let serves = self
+            .view
+            .serving()
+            .is_some_and(|serving| Arc::ptr_eq(&serving, &self.store));
+        if serves {
+            return Ok(());
+        }
+        let _step = locked(&self.view.step);
+        self.check_store()
     }
 
     /// An error if another store has taken the place of this one.
@@ -416,11 +431,15 @@ impl<'a> Follow<'a> {
     /// Rests until a person says to go on.
     fn rest(&mut self) -> Result<(), Ended> {
         let view = self.view;
+        if let Some(Err(error)) = view.serving().map(|store| store.rows().sync()) {
+            tracing::warn!(view = view.name(), %error, "a kill would cost a paused view some of its rows");
+        }
         view.progress.enter(ProjectionState::Paused, None);
         while self.operations.paused() {
             if view.shared.stopping() {
                 return Err(Ended::Shutdown);
             }
+            self.let_go()?;
             view.progress.look_ahead();
             std::thread::sleep(WAIT);
             view.take_decided();

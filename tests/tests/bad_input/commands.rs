@@ -2,7 +2,7 @@
 
 use annals_tests::http::Client;
 use annals_tests::server::Server;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use crate::case::{Case, check_all, nested, order, user, user_at};
@@ -254,6 +254,11 @@ fn what_is_hardly_http() -> Result<()> {
             "{what}: {} {}",
             answer.status,
             answer.text()
+        );
+        let problem = answer.json().with_context(|| what.to_owned())?;
+        ensure!(
+            problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()) && problem["status"] == answer.status,
+            "{what}: {problem}"
         );
         ensure!(server.head()? == head, "{what}: it left an event in the log");
     }
