@@ -183,6 +183,19 @@ fn a_damaged_log_without_an_index_is_read_by_position_and_verified_but_not_writt
 }
 
 #[test]
+fn a_damaged_volume_does_not_keep_others_from_being_sealed() {
+    let dir = written(false);
+    let volumes_before = volumes(dir.path(), false);
+    spoil(&volumes_before[2]);
+    let (log, _held) = open(dir.path(), settings());
+    let error = log.seal_now().unwrap_err();
+    assert!(matches!(error, LogError::Damaged { position, .. } if position.get() == first_of(&volumes_before[2])));
+    assert_eq!(volumes(dir.path(), true).len(), volumes_before.len() - 1);
+    assert_eq!(log.seal_now().unwrap(), 0, "it is not tried again and again");
+    assert!(volumes_before[2].exists(), "it stays as it is");
+}
+
+#[test]
 fn an_append_that_depends_on_a_damaged_block_names_the_position_and_others_go_on() {
     let dir = written(true);
     let volume = volumes(dir.path(), true)[2].clone();

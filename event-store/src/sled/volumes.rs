@@ -9,6 +9,7 @@ use super::volume::Volume;
 use crate::block_file::BlockFile;
 use crate::files::sync_dir;
 use annals_core::{Epoch, LogError, Position};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -33,8 +34,8 @@ pub(super) struct Volumes {
     manifest: Mutex<Manifest>,
     table: RwLock<Table>,
     opened: Mutex<Opened>,
-    /// Held by who replaces volumes.
-    sealing: Mutex<()>,
+    /// Held by who replaces volumes; names of damaged ones, which are passed over.
+    sealing: Mutex<BTreeSet<String>>,
 }
 
 fn storage(error: impl std::fmt::Display) -> LogError {
@@ -93,8 +94,8 @@ impl Volumes {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held while volumes are replaced: one at a time.
-    pub(super) fn sealing(&self) -> MutexGuard<'_, ()> {
+    /// Held while volumes are replaced: one at a time. Names of damaged volumes, which stay as they are.
+    pub(super) fn sealing(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.sealing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

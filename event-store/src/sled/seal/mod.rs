@@ -62,17 +62,28 @@ fn storage(error: impl std::fmt::Display) -> SealError {
     SealError::Failed(LogError::Storage(format!("sealing: {error}")))
 }
 
-/// Seals closed volumes until there is nothing to seal; gives how many were replaced.
+/// Seals closed volumes until there is nothing to seal; gives how many were replaced. The first that turned out to be damaged is
+/// the error, once all others are sealed; it is not tried again.
 pub(super) fn seal_all(shared: &Shared, stop: &AtomicBool, pace: &mut Pace) -> Result<u64, SealError> {
     // One at a time, whoever asks.
-    let _sealing = shared.volumes.sealing();
-    let mut replaced = 0;
-    while let Some(plan) = Plan::next(shared)? {
+    let mut damaged = shared.volumes.sealing();
+    let (mut replaced, mut first) = (0, None);
+    while let Some(plan) = Plan::next(shared, &damaged)? {
         plan.check_space(shared)?;
-        seal(shared, &plan, stop, pace, &mut |_| Ok(()))?;
-        replaced += plan.old.len() as u64;
+        match seal(shared, &plan, stop, pace, &mut |_| Ok(())) {
+            Ok(()) => replaced += plan.old.len() as u64,
+            Err(SealError::Failed(error @ LogError::Damaged { position, .. })) => {
+                let before = plan.old.partition_point(|entry| entry.first <= position);
+                let entry = before.checked_sub(1).and_then(|at| plan.old.get(at));
+                // Of one that cannot be told, all are left alone.
+                let names = entry.map_or(&plan.old[..], std::slice::from_ref);
+                damaged.extend(names.iter().map(|entry| entry.name.clone()));
+                first.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(replaced)
+    first.map_or(Ok(replaced), |error| Err(error.into()))
 }
 
 /// Carries out one plan. `at` is called after each step; tests stop there, as a crash would.

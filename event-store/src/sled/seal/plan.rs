@@ -4,6 +4,7 @@ use super::SealError;
 use crate::sled::manifest::VolumeEntry;
 use crate::sled::shared::Shared;
 use annals_core::{LogError, Position};
+use std::collections::BTreeSet;
 
 /// How many small sealed volumes are joined at least: so every event is rewritten a few times at most.
 const JOIN_MIN: usize = 4;
@@ -20,17 +21,24 @@ pub(in crate::sled) struct Plan {
 }
 
 impl Plan {
-    /// What is to be done next, if anything is.
-    pub(super) fn next(shared: &Shared) -> Result<Option<Self>, LogError> {
+    /// What is to be done next, if anything is. Volumes in `damaged` are left alone.
+    pub(super) fn next(shared: &Shared, damaged: &BTreeSet<String>) -> Result<Option<Self>, LogError> {
         let entries = shared.volumes.entries();
         let closed = &entries[..entries.len().saturating_sub(1)];
-        if let Some(at) = closed.iter().position(|entry| !entry.is_sealed()) {
+        if let Some(at) = closed
+            .iter()
+            .position(|entry| !entry.is_sealed() && !damaged.contains(&entry.name))
+        {
             let bytes = len(shared, &closed[at])?;
             return Ok(Some(Self::of(&entries, at, 1, bytes)));
         }
         let lens: Vec<u64> = closed
             .iter()
-            .map(|entry| len(shared, entry))
+            .map(|entry| {
+                // Longer than what is joined.
+                let alone = damaged.contains(&entry.name) || !entry.is_sealed();
+                if alone { Ok(u64::MAX) } else { len(shared, entry) }
+            })
             .collect::<Result<_, _>>()?;
         let run = joinable(&lens, shared.settings.sealed_bytes_max);
         Ok(run.map(|(at, count, bytes)| Self::of(&entries, at, count, bytes)))

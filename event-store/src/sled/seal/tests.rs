@@ -104,7 +104,7 @@ fn a_crash_at_any_step_leaves_every_event_once_and_nothing_else() {
     let mut crashed = 0;
     // Sealing each volume, then joining what was sealed: both crash at each of their steps.
     for round in 0.. {
-        let Some(plan) = Plan::next(&log.shared).unwrap() else {
+        let Some(plan) = Plan::next(&log.shared, &BTreeSet::new()).unwrap() else {
             break;
         };
         let joins = plan.old.len() > 1;
@@ -141,7 +141,7 @@ fn a_sealing_that_fails_at_a_step_leaves_the_log_as_it_is_and_may_be_repeated() 
     let (log, _held) = written(dir.path());
     let stop = AtomicBool::new(false);
     for failing in STEPS {
-        let plan = Plan::next(&log.shared).unwrap().unwrap();
+        let plan = Plan::next(&log.shared, &BTreeSet::new()).unwrap().unwrap();
         let failed = seal(&log.shared, &plan, &stop, &mut Pace::full(), &mut |step| {
             let error = SealError::Failed(LogError::Storage("the disk went away".into()));
             if step == failing { Err(error) } else { Ok(()) }
@@ -190,7 +190,7 @@ fn a_damaged_volume_is_not_joined_and_its_position_is_named() {
     let (log, _held) = written(dir.path());
     let stop = AtomicBool::new(false);
     let joins = loop {
-        let plan = Plan::next(&log.shared).unwrap().unwrap();
+        let plan = Plan::next(&log.shared, &BTreeSet::new()).unwrap().unwrap();
         if plan.old.len() > 1 {
             break plan;
         }
