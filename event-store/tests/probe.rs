@@ -106,7 +106,7 @@ fn a_process_that_dies_hangs_or_takes_all_memory_says_that_the_volume_is_damaged
     };
     let ends = [
         ("aborts", script("kill -ABRT $$")),
-        ("segfaults", script("cat >/dev/null; kill -SEGV $$")),
+        ("segfaults", script("read case; kill -SEGV $$")),
         ("panics", script("exit 101")),
         ("hangs", hangs),
         ("grows", grows),
@@ -123,6 +123,44 @@ fn a_process_that_dies_hangs_or_takes_all_memory_says_that_the_volume_is_damaged
         );
         let kept = left.join(format!("{VOLUME}.probe"));
         assert!(!kept.exists(), "{how}: a copy was left");
+    }
+}
+
+/// What a kill of the process that opens a log leaves behind must not go on: the next one looks at the same files.
+#[test]
+fn a_process_that_examines_ends_with_the_one_that_started_it() {
+    if std::env::var_os(EXAMINE).is_some() {
+        annals_event_store::examine_volume(std::io::stdin(), std::io::sink()).unwrap();
+        // The examination is over long before the test; what is asked is whether the process still waits for its end.
+        std::thread::sleep(Duration::from_secs(600));
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (left, _) = killed(dir.path());
+    let volume = left.join(VOLUME);
+    let case = format!(
+        "{{\"path\":{:?},\"first\":1,\"epoch\":\"0190a5c4-7d2e-7000-8000-000000000000\",\"boot\":1}}\n",
+        volume.display().to_string()
+    );
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_process_that_examines_ends_with_the_one_that_started_it"])
+        .env(EXAMINE, "yes")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, case.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "it goes on while somebody waits for it"
+    );
+    drop(input);
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it goes on alone");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -5,7 +5,7 @@ use super::examine::{Case, Examined, beside, examine, remove_if_there, storage};
 use annals_core::{LogError, Position};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ const POLL: Duration = Duration::from_millis(10);
 const ANSWER_MAX: u64 = 1 << 20;
 /// The exit code of a Rust program that panicked.
 const PANICKED: i32 = 101;
+/// The exit code of a process whose parent has ended; nobody sees it.
+const ORPHANED: i32 = 2;
 /// What ends a process because somebody wants it to end: hang-up, interrupt, terminate.
 const ASKED_TO_END: [i32; 3] = [1, 2, 15];
 
@@ -55,9 +57,9 @@ impl ProbeCommand {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut child = command.spawn()?;
-        if let Some(mut input) = child.stdin.take() {
-            // Who does not read it does not answer either.
-            let _ = input.write_all(case);
+        if let Some(input) = child.stdin.as_mut() {
+            // Who does not read it does not answer either. It stays open: by its end the process knows that this one is gone.
+            let _ = input.write_all(case).and_then(|()| input.write_all(b"\n"));
         }
         Ok(child)
     }
@@ -169,13 +171,19 @@ fn ended(probe: &ProbeCommand, status: ExitStatus) -> Result<String, LogError> {
 }
 
 /// What a program for [`ProbeCommand`] does: examines the volume that is described on `input`, and says on `output` what it
-/// found. The process ends with the one that started it.
-pub fn examine_volume(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
+/// found. The process ends when `input` does: then the one that started it has ended, and the next one may be looking at the
+/// same volume.
+pub fn examine_volume(input: impl Read + Send + 'static, mut output: impl Write) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    let mut case = String::new();
-    input.read_to_string(&mut case)?;
+    let (mut case, mut input) = (String::new(), BufReader::new(input));
+    input.read_line(&mut case)?;
     let case: Case = serde_json::from_str(&case)?;
+    std::thread::Builder::new().spawn(move || {
+        // The signal does not come to a process whose parent had ended before it asked for it.
+        let _ = io::copy(&mut input, &mut io::sink());
+        std::process::exit(ORPHANED);
+    })?;
     let answer = match examine(&case) {
         Ok(examined) => Answer::Examined(examined),
         Err(LogError::Damaged { position, detail }) => Answer::Damaged { position, detail },

@@ -42,9 +42,9 @@ fn told(event_type: &str, actor: &str, reason: &str) -> (String, String, String)
 #[test]
 fn a_decision_taken_at_a_query_node_stands_in_the_log_and_holds_at_every_node() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let command = Node::command(&directory.path().join("command"), 71);
+    let command = Node::command(&directory.path().join("command"), 171);
     let running = command.start()?;
-    let mut nodes = query_nodes(directory.path(), &command, [72, 73])?;
+    let mut nodes = query_nodes(directory.path(), &command, [172, 173])?;
     let first = place(&running.client, "ord-1")?;
     for node in &mut nodes {
         node.read_up_to(first)?;
@@ -136,9 +136,9 @@ fn only_decisions_are_taken(client: &Client, about: &Value) -> Result<()> {
 #[test]
 fn a_skip_that_another_node_sends_is_recorded_and_heeded_by_every_rebuild() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let command = Node::command(&directory.path().join("command"), 75);
+    let command = Node::command(&directory.path().join("command"), 175);
     let running = command.start()?;
-    let mut nodes = query_nodes(directory.path(), &command, [76, 77])?;
+    let mut nodes = query_nodes(directory.path(), &command, [176, 177])?;
     place(&running.client, "ord-1")?;
     let approved = say(&running.client, "orders", "ord-1", "approve", &json!({}))?;
     let views = nodes[0].client.json("/v1/views")?;
@@ -190,9 +190,9 @@ fn a_skip_that_another_node_sends_is_recorded_and_heeded_by_every_rebuild() -> R
 #[test]
 fn a_reactor_is_asked_about_at_the_command_node_and_everybody_says_where_to_ask() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let command = Node::command(&directory.path().join("command"), 78);
+    let command = Node::command(&directory.path().join("command"), 178);
     let mut running = command.start()?;
-    let node = Node::query(&directory.path().join("query"), 79, &command).start()?;
+    let node = Node::query(&directory.path().join("query"), 179, &command).start()?;
     let (commands, queries) = (running.client.url().to_owned(), node.client.url().to_owned());
     let listed = annals(["projections", "--url", &commands, "--format", "json"])?
         .exits(0)?

@@ -12,7 +12,7 @@ pub(crate) struct Args {}
 impl Args {
     #[expect(clippy::unused_self, reason = "a verb like the others")]
     pub(crate) fn run(&self) -> Outcome {
-        annals_event_store::examine_volume(std::io::stdin().lock(), Stdout::new())
+        annals_event_store::examine_volume(std::io::stdin(), Stdout::new())
             .context("this verb is for opening a log after an unclean stop, see `annals serve`")?;
         Ok(Verdict::Fine)
     }

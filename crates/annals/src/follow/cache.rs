@@ -45,21 +45,22 @@ impl Cache {
         }
     }
 
+    /// Whether the event at this position is there.
+    pub(super) fn holds(&self, position: Position) -> bool {
+        self.block_of(position).is_some()
+    }
+
+    fn block_of(&self, position: Position) -> Option<&Block> {
+        let (_, block) = self.blocks.range(..=position).next_back()?;
+        (block.last() >= position).then_some(block)
+    }
+
     /// Blocks that follow `after` without a gap, about `bytes_max` bytes of them, at least one if there is one.
     pub(super) fn after(&self, after: Position, bytes_max: usize) -> Result<Vec<Block>, MalformedRecord> {
         let (mut found, mut bytes, mut reached) = (Vec::new(), 0, after);
         while bytes < bytes_max {
             let next = reached.next();
-            let holds = |block: &&Block| block.last() >= next;
-            let Some(block) = self
-                .blocks
-                .range(..=next)
-                .next_back()
-                .map(|(_, block)| block)
-                .filter(holds)
-            else {
-                break;
-            };
+            let Some(block) = self.block_of(next) else { break };
             bytes += block.bytes().len();
             let block = if block.first() == next {
                 block.clone()

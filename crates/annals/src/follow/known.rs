@@ -21,8 +21,10 @@ pub(super) struct Known {
     lost: Option<String>,
     /// Why the last reader got nothing, and when.
     unread: Option<(Instant, String)>,
-    /// Whether a reader is fetching: one at a time, the others find in the cache what it brings.
+    /// Whether somebody is fetching: one at a time, the others find in the cache what it brings.
     fetching: bool,
+    /// After which position a reader will go on that nobody has fetched yet.
+    ahead: Option<Position>,
 }
 
 /// Whose turn it is to fetch.
@@ -42,6 +44,7 @@ impl Known {
             lost: (!heard).then(|| "it has not answered since this node was started".to_owned()),
             unread: None,
             fetching: false,
+            ahead: None,
         }
     }
 
@@ -93,6 +96,27 @@ impl Known {
         Turn::Mine
     }
 
+    /// A reader has what comes up to `reached`, and will ask for more. Whether that should be fetched now.
+    pub(super) fn expect(&mut self, reached: Position) -> bool {
+        let missing = reached < self.head && !self.cache.holds(reached.next());
+        if missing {
+            self.ahead = Some(reached);
+        }
+        missing && !self.fetching
+    }
+
+    /// What to fetch before it is asked for, if it is not there and nobody else is fetching; says afterwards what came of it.
+    pub(super) fn ahead(&mut self) -> Option<Position> {
+        let after = self.ahead.take()?;
+        if self.cache.holds(after.next()) {
+            return None;
+        }
+        match self.turn() {
+            Turn::Mine => Some(after),
+            Turn::Wait => None,
+        }
+    }
+
     /// What came of a fetch by a reader. Whether there is contact, and with which history, the one who keeps it judges.
     pub(super) fn read_over(&mut self, fetched: Result<Fetched, FetchError>) {
         self.fetching = false;
@@ -111,6 +135,24 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_follows_is_fetched_once_before_it_is_asked_for() {
+        let mut known = Known::new(Position::new(10), true, 1024);
+        assert!(!known.expect(Position::new(10)), "nothing follows the head");
+        assert_eq!(known.ahead(), None);
+        assert!(known.expect(Position::new(4)));
+        assert_eq!(known.ahead(), Some(Position::new(4)));
+        assert!(!known.expect(Position::new(4)), "somebody is fetching");
+        assert_eq!(known.ahead(), None, "and nobody else meanwhile");
+        let mut bytes = Vec::new();
+        Block::push_record(&mut bytes, b"header", b"payload");
+        let blocks = vec![Block::new(Position::new(5), 1, bytes.into())];
+        let head = Position::new(10);
+        known.read_over(Ok(Fetched { blocks, head }));
+        assert!(!known.expect(Position::new(4)), "it is there");
+        assert_eq!(known.ahead(), None);
+    }
 
     #[test]
     fn one_reader_fetches_at_a_time_and_none_while_there_is_no_contact() {

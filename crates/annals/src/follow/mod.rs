@@ -1,8 +1,9 @@
 //! The log of a command node as a query node follows it: blocks over HTTP, each checked before it is folded.
 //!
 //! One thread keeps in contact and brings the newest blocks; views that are behind fetch what they need, one at a time,
-//! into a cache that all of them share. While the command node cannot be reached, there is simply nothing new. Should it
-//! tell another history than the one that was followed, this log ends: whoever follows then begins anew.
+//! into a cache that all of them share, and another thread fetches what follows while they fold. While the command node
+//! cannot be reached, there is simply nothing new. Should it tell another history than the one that was followed, this log
+//! ends: whoever follows then begins anew.
 
 mod cache;
 mod decision;
@@ -46,6 +47,8 @@ struct Line {
     epoch: Epoch,
     known: Mutex<Known>,
     changed: Condvar,
+    /// Something should be fetched before it is asked for.
+    wanted: Condvar,
 }
 
 impl FollowedLog {
@@ -58,11 +61,15 @@ impl FollowedLog {
             epoch: about.epoch,
             known: Mutex::new(Known::new(about.head, heard, CACHE_BYTES_MAX)),
             changed: Condvar::new(),
+            wanted: Condvar::new(),
         });
-        let follower = Arc::clone(&line);
+        let (follower, scout) = (Arc::clone(&line), Arc::clone(&line));
         std::thread::Builder::new()
             .name("annals-follow".into())
             .spawn(move || tail::run(&follower))?;
+        std::thread::Builder::new()
+            .name("annals-ahead".into())
+            .spawn(move || scout.run_ahead())?;
         Ok(Self {
             line,
             remote: RemoteLog::of(server.clone(), about),
@@ -144,6 +151,26 @@ impl Line {
         }
     }
 
+    /// Fetches what readers will ask for next while they fold what they have.
+    fn run_ahead(&self) {
+        let mut known = self.known();
+        while !known.is_over() {
+            match known.ahead() {
+                Some(after) => {
+                    drop(known);
+                    let fetched = fetch::blocks(&self.server, self.epoch, after, FETCH_BYTES, Duration::ZERO);
+                    known = self.known();
+                    known.read_over(fetched);
+                    self.changed.notify_all();
+                }
+                None => {
+                    let waited = self.wanted.wait_timeout(known, PATIENCE);
+                    known = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+
     fn wait_beyond(&self, position: Position, timeout: Duration) -> Position {
         let until = Instant::now() + timeout;
         let mut known = self.known();
@@ -180,7 +207,13 @@ impl EventLog for FollowedLog {
     }
 
     fn read(&self, after: Position, bytes_max: usize) -> Result<Vec<Block>, LogError> {
-        self.line.read(after, bytes_max)
+        let blocks = self.line.read(after, bytes_max)?;
+        if let Some(last) = blocks.last()
+            && self.line.known().expect(last.last())
+        {
+            self.line.wanted.notify_one();
+        }
+        Ok(blocks)
     }
 
     fn read_one(&self, position: Position) -> Result<Option<Record>, LogError> {
