@@ -3,9 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use annals_tests::cli::{self, annals};
+use annals_tests::cli::annals;
 use annals_tests::http::Client;
 use annals_tests::node::Node;
 use anyhow::{Context, Result, ensure};
@@ -38,6 +38,18 @@ impl Curl {
             lines.for_each(|line| drop(sender.send(line)));
         });
         Ok(Self { child, lines })
+    }
+
+    /// Its exit code, when it has ended by itself; -1 for a signal.
+    fn ended(&mut self) -> Result<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code().unwrap_or(-1));
+            }
+            ensure!(begun.elapsed() < TIME_MAX, "curl goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Id and data of the next event.
@@ -92,7 +104,7 @@ fn events_are_followed_over_kill_stop_and_restore() -> Result<()> {
     );
 
     let node = running.kill()?;
-    ensure!(cli::ended(&mut curl.child, TIME_MAX)? != 0, "the answer was cut off");
+    ensure!(curl.ended()? != 0, "the answer was cut off");
     let running = node.start()?;
     register(&running.client, "eve")?;
     let mut curl = Curl::follow(&running.client, path, Some(&last))?;
@@ -103,10 +115,7 @@ fn events_are_followed_over_kill_stop_and_restore() -> Result<()> {
     );
     annals(["backup", backup, "--url", running.client.url()])?.exits(0)?;
     running.stop()?;
-    ensure!(
-        cli::ended(&mut curl.child, TIME_MAX)? == 0,
-        "the answer ends with the server"
-    );
+    ensure!(curl.ended()? == 0, "the answer ends with the server");
 
     let restored = directory.path().join("restored");
     annals(["restore", backup, "--data", restored.to_str().context("path")?])?.exits(0)?;

@@ -95,6 +95,8 @@ fn round(mut command: RunningNode, nodes: &mut Vec<RunningNode>, ledger: &Ledger
     for number in 0..nodes.len() {
         served(ledger, 100)?;
         let launch = nodes.remove(number).kill()?;
+        // After the kill and before the next life: whoever asked before it judges nothing.
+        ledger.lives.fetch_add(1, Ordering::SeqCst);
         served(ledger, 100)?;
         nodes.insert(number, launch.start()?);
     }

@@ -27,6 +27,8 @@ type Course = Vec<u64>;
 pub(crate) struct Ledger {
     orders: Mutex<HashMap<String, Course>>,
     stop: AtomicBool,
+    /// Counts the kills of query nodes: one that was killed may begin again behind what it had shown.
+    pub(crate) lives: AtomicU64,
     /// Answers that were compared with what had been written.
     pub(crate) compared: AtomicU64,
     /// Answers that said that the view is not there yet.
@@ -61,8 +63,28 @@ impl Ledger {
     }
 }
 
+/// How far a node had read when it answered last: within one life it never goes back.
+#[derive(Default)]
+struct Seen(HashMap<String, (u64, u64)>);
+
+impl Seen {
+    /// An answer, and how many kills had been before it was asked for.
+    fn answered(&mut self, node: &Client, lives: u64, position: u64) -> Result<()> {
+        if let Some((_, last)) = self.0.get(node.url()).filter(|(life, _)| *life == lives) {
+            ensure!(
+                position >= *last,
+                "{} answers as of {position}, after an answer as of {last}",
+                node.url()
+            );
+        }
+        self.0.insert(node.url().to_owned(), (lives, position));
+        Ok(())
+    }
+}
+
 /// Writes orders, step by step, and reads each of them back at one of the query nodes right after.
 pub(crate) fn write_and_read(writer: usize, command: &Client, nodes: &[Client], ledger: &Ledger) -> Result<()> {
+    let mut seen = Seen::default();
     for number in 0.. {
         let order = format!("ord-{writer}-{number}");
         for (step, (category, name, _)) in STEPS.into_iter().enumerate() {
@@ -74,7 +96,7 @@ pub(crate) fn write_and_read(writer: usize, command: &Client, nodes: &[Client], 
             let node = &nodes[(number + step) % nodes.len()];
             // A node that is away or behind says so; one that answers must know what was written.
             let path = format!("/v1/views/orders/{order}?min_position={position}&wait=3000");
-            check(node, &path, &order, ledger)?;
+            check(node, &path, &order, ledger, &mut seen)?;
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -83,6 +105,7 @@ pub(crate) fn write_and_read(writer: usize, command: &Client, nodes: &[Client], 
 
 /// Reads the orders as they come, however new the node is: what it says to have read it must show.
 pub(crate) fn read(reader: usize, nodes: &[Client], ledger: &Ledger) -> Result<()> {
+    let mut seen = Seen::default();
     for number in 0.. {
         if ledger.stopped() {
             break;
@@ -90,14 +113,21 @@ pub(crate) fn read(reader: usize, nodes: &[Client], ledger: &Ledger) -> Result<(
         for writer in 0..3 {
             let order = format!("ord-{writer}-{}", number % 50);
             let path = format!("/v1/views/orders/{order}");
-            check(&nodes[(reader + number) % nodes.len()], &path, &order, ledger)?;
+            check(
+                &nodes[(reader + number) % nodes.len()],
+                &path,
+                &order,
+                ledger,
+                &mut seen,
+            )?;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }
 
-fn check(node: &Client, path: &str, order: &str, ledger: &Ledger) -> Result<()> {
+fn check(node: &Client, path: &str, order: &str, ledger: &Ledger, seen: &mut Seen) -> Result<()> {
+    let lives = ledger.lives.load(Ordering::SeqCst);
     // Who was killed does not answer: that is no wrong answer.
     let Ok(answer) = node.get(path) else { return Ok(()) };
     if answer.status == 503 {
@@ -110,6 +140,9 @@ fn check(node: &Client, path: &str, order: &str, ledger: &Ledger) -> Result<()> 
         .nth(1)
         .and_then(|rest| rest.split('&').next());
     let position = header(&answer, "annals-position").with_context(shown)?;
+    if ledger.lives.load(Ordering::SeqCst) == lives {
+        seen.answered(node, lives, position)?;
+    }
     header(&answer, "annals-lag").with_context(shown)?;
     header(&answer, "annals-log-age").with_context(shown)?;
     if let Some(wanted) = wanted {

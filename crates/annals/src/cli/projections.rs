@@ -28,6 +28,7 @@ const HELP: &str = "\
 Examples:
   annals projections                                 offline, read from their stores
   annals projections --url http://127.0.0.1:8081     of a running server (its query API)
+  annals projections --url http://127.0.0.1:8080     the reactors of a command node (its command API)
   annals projections pause orders --url http://127.0.0.1:8081
   annals projections resume orders --url http://127.0.0.1:8081
   annals projections resume fulfilment --from 1201   after an outbox was lost";

@@ -64,7 +64,7 @@ fn send(line: &Line, append: &Append, event: &NewEvent) -> Result<Reply, AppendE
     let id = event
         .id
         .as_ref()
-        .map_or_else(|| Uuid::new_v4().to_string(), EventId::to_string);
+        .map_or_else(|| Uuid::now_v7().to_string(), EventId::to_string);
     let text = json!({
         "specversion": "1.0",
         "id": id,
