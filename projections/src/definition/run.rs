@@ -10,6 +10,7 @@ use crate::store::{StoreError, StoredRow};
 use crate::threads::Threads;
 use annals_core::{Block, Catalog, Key, LogError, Position, RecordRef, Recorded, View};
 use std::any::Any;
+use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -111,20 +112,21 @@ struct Routed<'r, E> {
 pub(super) fn fold_run<V: View>(
     view: &V,
     parts: &mut [Table<V::Row>],
+    spare: &mut Vec<Spare<V::Event>>,
     run: &Run<'_>,
     meanwhile: impl FnOnce(),
 ) -> Result<Ran, Fault> {
     let alone = Threads::new(1);
     let threads = if run.short { &alone } else { run.threads };
     let stretches = stretches(run.blocks, threads.count());
-    let mut records: Vec<Vec<RecordRef<'_>>> = stretches.iter().map(|_| Vec::new()).collect();
-    let work = stretches.into_iter().zip(&mut records).collect();
+    spare.resize_with(stretches.len().max(spare.len()), Spare::default);
+    let spare_records = spare.iter_mut().map(|spare| emptied(take(&mut spare.records)));
+    let mut records: Vec<Vec<RecordRef<'_>>> = spare_records.collect();
+    let events = spare.iter_mut().map(|spare| emptied(take(&mut spare.events)));
+    let work = stretches.into_iter().zip(&mut records).zip(events).collect();
     let count = parts.len();
-    let mut routed = threads.each(
-        work,
-        |(blocks, records)| route(view, run, blocks, records, count),
-        || {},
-    );
+    let begin = |((blocks, records), events)| route(view, run, blocks, records, events, count);
+    let mut routed = threads.each(work, begin, || {});
     let end = routed
         .iter()
         .position(|stretch| stretch.fault.is_some() || stretch.ran.ended);
@@ -140,7 +142,7 @@ pub(super) fn fold_run<V: View>(
         return Err(fault);
     }
     let mut ran = Ran::default();
-    for stretch in routed {
+    for stretch in &mut routed {
         let Ran {
             position,
             events,
@@ -148,7 +150,7 @@ pub(super) fn fold_run<V: View>(
             waiting,
             noted,
             ended,
-        } = stretch.ran;
+        } = take(&mut stretch.ran);
         ran.position = ran.position.max(position);
         ran.events += events;
         ran.recorded = ran.recorded.or(recorded);
@@ -156,7 +158,38 @@ pub(super) fn fold_run<V: View>(
         ran.noted.extend(noted);
         ran.ended |= ended;
     }
+    // Dropping texts takes time, too.
+    let events = threads.each(routed, |stretch| emptied(stretch.events), || {});
+    let records = threads.each(records, emptied, || {});
+    for (spare, events) in spare.iter_mut().zip(events) {
+        spare.events = events;
+    }
+    for (spare, records) in spare.iter_mut().zip(records) {
+        spare.records = records;
+    }
     Ok(ran)
+}
+
+/// Memory of a stretch that the next one uses again: asking the system for it each time takes longer than what is done
+/// with it.
+pub(super) struct Spare<E: 'static> {
+    records: Vec<RecordRef<'static>>,
+    events: Vec<Recorded<'static, E>>,
+}
+
+impl<E> Default for Spare<E> {
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+}
+
+/// The same memory with nothing in it, which may then be of things that live for another time.
+fn emptied<T, U>(mut things: Vec<T>) -> Vec<U> {
+    things.clear();
+    things.into_iter().filter_map(|_| None).collect()
 }
 
 /// Blocks for each thread, about the same number.
@@ -169,10 +202,11 @@ fn route<'r, 'b: 'r, V: View>(
     run: &Run<'_>,
     blocks: &'b [Block],
     records: &'r mut Vec<RecordRef<'b>>,
+    events: Vec<Recorded<'r, V::Event>>,
     parts: usize,
 ) -> Routed<'r, V::Event> {
     let mut routed = Routed {
-        events: Vec::new(),
+        events,
         parts: (0..parts).map(|_| Vec::new()).collect(),
         ran: Ran::default(),
         fault: None,

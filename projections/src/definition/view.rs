@@ -1,7 +1,7 @@
 //! A view without its Rust type.
 
 use super::change::Change;
-use super::run::{Fault, Ran, Run, fold_into, fold_run, key_hash, part_of};
+use super::run::{Fault, Ran, Run, Spare, fold_into, fold_run, key_hash, part_of};
 use super::table::{Failure, Load, Table, Wanted};
 use crate::threads::Threads;
 use annals_core::{Catalog, FailurePolicy, History, IndexKind, IndexValue, RecordRef, Row, View};
@@ -151,6 +151,7 @@ impl<V: View> AnyView for TypedView<V> {
             parts: (0..parts.max(1))
                 .map(|_| Table::new(V::Row::index_values, history))
                 .collect(),
+            spare: Vec::new(),
         })
     }
 
@@ -164,6 +165,7 @@ struct TypedTable<V: View> {
     view: Arc<V>,
     /// Rows by the hash of their keys.
     parts: Vec<Table<V::Row>>,
+    spare: Vec<Spare<V::Event>>,
 }
 
 impl<V: View> RowTable for TypedTable<V> {
@@ -188,7 +190,7 @@ impl<V: View> RowTable for TypedTable<V> {
     }
 
     fn fold_run(&mut self, run: &Run<'_>, meanwhile: &mut dyn FnMut()) -> Result<Ran, Fault> {
-        fold_run(&*self.view, &mut self.parts, run, meanwhile)
+        fold_run(&*self.view, &mut self.parts, &mut self.spare, run, meanwhile)
     }
 
     fn changed(&self) -> usize {

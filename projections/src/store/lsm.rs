@@ -164,21 +164,13 @@ impl LsmStore {
     pub(super) fn commit(&self, batches: Vec<Batch>, position: Position, threads: &Threads) -> Result<u64, StoreError> {
         let mut writing = self.room()?;
         let now = self.in_use.now();
-        if position < now.position() {
-            let last = now.position();
-            return Err(StoreError::Failed(format!(
-                "a batch at {position} comes after one at {last}"
-            )));
-        }
+        check_order(now, position)?;
         let moment = now.next(position);
         let table = &writing.table;
         let insert = |batch: Batch| {
             guarded(|| {
                 for (key, value) in batch.changes {
-                    table.insert(match value {
-                        Some(value) => InternalValue::from_components(key, value, moment.number(), ValueType::Value),
-                        None => InternalValue::new_tombstone(key, moment.number()),
-                    });
+                    table.insert(value_of(key, value, moment));
                 }
                 Ok(())
             })
@@ -190,6 +182,42 @@ impl LsmStore {
         writing.since.get_or_insert_with(Instant::now);
         self.in_use.publish(moment);
         Ok(writing.table.size())
+    }
+
+    /// Writes sorted batches as one, as [`LsmStore::commit`] does, but as tables on the disk without a table in memory
+    /// before: for batches that would fill one. No key is there twice, and all of a batch are below those of the next.
+    /// Returns when they are on the disk.
+    pub(super) fn commit_sorted(
+        &self,
+        batches: Vec<Batch>,
+        position: Position,
+        threads: &Threads,
+    ) -> Result<(), StoreError> {
+        // Whoever reads finds what is in memory before what is in tables: nothing older may be left there.
+        self.spill()?;
+        let _spilling = locked(&self.spilling);
+        let now = self.in_use.now();
+        check_order(now, position)?;
+        let moment = now.next(position);
+        let write = |batch: Batch| {
+            let changes = batch.changes.into_iter().filter(|_| !self.is_closed());
+            guarded(|| {
+                self.tree
+                    .flush_to_tables(changes.map(|(key, value)| Ok(value_of(key, value, moment))))
+            })
+        };
+        let mut tables = Vec::new();
+        for written in threads.each(batches, write, || {}) {
+            tables.extend(written?.into_iter().flat_map(|(tables, _)| tables));
+        }
+        if self.is_closed() {
+            return Err(StoreError::Failed(format!("{} is closed", self.dir.display())));
+        }
+        self.counter.fetch_max(moment.number());
+        let unseen = self.in_use.lowest_end();
+        guarded(|| self.tree.register_tables(&tables, None, None, &[], unseen))?;
+        self.in_use.publish(moment);
+        Ok(())
     }
 
     fn room(&self) -> Result<MutexGuard<'_, Writing>, StoreError> {
@@ -358,6 +386,23 @@ impl Entries {
         })?;
         Ok(next.map(|(key, value)| (key.to_vec(), value.to_vec())))
     }
+}
+
+fn value_of(key: Bytes, value: Option<Bytes>, moment: Moment) -> InternalValue {
+    match value {
+        Some(value) => InternalValue::from_components(key, value, moment.number(), ValueType::Value),
+        None => InternalValue::new_tombstone(key, moment.number()),
+    }
+}
+
+fn check_order(now: Moment, position: Position) -> Result<(), StoreError> {
+    let last = now.position();
+    if position < last {
+        return Err(StoreError::Failed(format!(
+            "a batch at {position} comes after one at {last}"
+        )));
+    }
+    Ok(())
 }
 
 /// The engine takes a range that ends before it begins for a fault of its caller.

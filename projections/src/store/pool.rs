@@ -149,8 +149,20 @@ impl Pool {
         Ok(())
     }
 
+    /// Writes a batch that would fill a table in memory past it.
+    pub(super) fn commit_sorted(
+        &self,
+        store: &LsmStore,
+        batches: Vec<Batch>,
+        position: Position,
+    ) -> Result<(), StoreError> {
+        store.commit_sorted(batches, position, &self.threads)?;
+        self.want_merge();
+        Ok(())
+    }
+
     /// One table of each store is written while another is spilled.
-    fn bytes_max(&self) -> u64 {
+    pub(super) fn bytes_max(&self) -> u64 {
         let stores = self.open.load(Ordering::Relaxed).max(1) as u64;
         let share = self.all_tables_bytes_max / (2 * stores);
         self.table_bytes_max.min(share).max(TABLE_BYTES_MIN)

@@ -7,7 +7,7 @@ use super::layout::{
 };
 use super::lsm::LsmStore;
 use super::pool::Pool;
-use super::{Batch, Bytes, KeyRange, Scan, StoreError, Visit};
+use super::{Batch, Bytes, KeyRange, Scan, StoreError, Visit, sorted};
 use crate::definition::{Change, IndexAdded};
 use annals_core::{Epoch, Position};
 use serde::{Deserialize, Serialize};
@@ -150,6 +150,10 @@ impl RowStore {
         match batches.first_mut() {
             Some(first) => first.changes.append(&mut batch.changes),
             None => batches.push(batch),
+        }
+        if batches.iter().map(Batch::bytes).sum::<u64>() >= self.pool.bytes_max() {
+            let batches = sorted(batches, threads);
+            return self.pool.commit_sorted(&self.store, batches, checkpoint.position);
         }
         self.pool.commit(&self.store, batches, checkpoint.position)
     }

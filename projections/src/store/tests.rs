@@ -46,8 +46,8 @@ fn expected(model: &Model, range: KeyRange, backwards: bool) -> Vec<(Bytes, Byte
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Keys and the lengths of their values, or that they are removed.
-    Batch(Vec<(u8, Option<u16>)>),
+    /// Keys and the lengths of their values, or that they are removed; and whether it goes past the table in memory.
+    Batch(Vec<(u8, Option<u16>)>, bool),
     Seal,
     Spill,
     Merge,
@@ -59,7 +59,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let change = (any::<u8>(), proptest::option::of(0_u16..20_000));
     let step = prop_oneof![
-        6 => proptest::collection::vec(change, 0..40).prop_map(Step::Batch),
+        6 => (proptest::collection::vec(change, 0..40), proptest::bool::weighted(0.3))
+            .prop_map(|(changes, past)| Step::Batch(changes, past)),
         1 => Just(Step::Seal),
         3 => Just(Step::Spill),
         2 => Just(Step::Merge),
@@ -83,19 +84,25 @@ proptest! {
         let mut readers: Vec<(in_use::Moment, Model)> = Vec::new();
         for step in steps {
             match step {
-                Step::Batch(changes) => {
+                Step::Batch(changes, past) => {
                     // Now and then several batches at one position.
                     position += u64::from(changes.len() % 3 != 0);
-                    let mut batch = Batch::default();
+                    let past = past && !changes.is_empty();
+                    let (threads, mut batches) = (Threads::new(2), vec![Batch::default(), Batch::default()]);
                     for (key, len) in changes {
                         let value = len.map(|len| vec![(position % 251) as u8; usize::from(len)]);
                         match &value {
                             Some(value) => model.insert(vec![key], value.clone()),
                             None => model.remove([key].as_slice()),
                         };
-                        batch.changes.push((vec![key], value));
+                        batches[usize::from(key % 2)].changes.push((vec![key], value));
                     }
-                    store.commit(vec![batch], Position::new(position), &Threads::new(1)).unwrap();
+                    if past {
+                        store.commit_sorted(sorted(batches, &threads), Position::new(position), &threads).unwrap();
+                        sealed = 0;
+                    } else {
+                        store.commit(batches, Position::new(position), &threads).unwrap();
+                    }
                 }
                 Step::Seal if sealed == 0 => {
                     store.seal().unwrap();

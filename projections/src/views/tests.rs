@@ -64,6 +64,8 @@ fn with_threads(dir: &Path, threads: usize) -> ProjectionSettings {
     // Small, so that rows are written, forgotten and read again many times.
     settings.build_rows_max = 1_500;
     settings.table_bytes_max = 100_000;
+    // So that large batches go past the table in memory, and small ones do not.
+    settings.spill_bytes = 1;
     settings
 }
 
