@@ -61,6 +61,11 @@ pub struct ProjectionSettings {
     pub dead_letters_max: usize,
     /// Events that wait for the parked keys of one view, about; with more it stops.
     pub parked_events_max: u64,
+    /// How long views keep what their rows were, by recorded time; `None`: for ever. Older versions are dropped little by
+    /// little; what held at the beginning of that time is kept.
+    pub history_kept: Option<Duration>,
+    /// The same for single views, by their names.
+    pub history_kept_by: BTreeMap<String, Option<Duration>>,
     /// What views do about failing events, by their names; all others do as their code says.
     pub on_failure: BTreeMap<String, FailurePolicy>,
 }
@@ -93,6 +98,8 @@ impl ProjectionSettings {
             retry_pause_max: Duration::from_secs(30),
             dead_letters_max: 1_000,
             parked_events_max: 100_000,
+            history_kept: None,
+            history_kept_by: BTreeMap::new(),
             on_failure: BTreeMap::new(),
         }
     }
@@ -103,6 +110,11 @@ impl ProjectionSettings {
             .get(view.name())
             .copied()
             .unwrap_or_else(|| view.on_failure())
+    }
+
+    /// How long this view keeps what its rows were.
+    pub(crate) fn history_kept(&self, view: &str) -> Option<Duration> {
+        self.history_kept_by.get(view).copied().unwrap_or(self.history_kept)
     }
 
     pub(crate) fn backoff(&self) -> Backoff {

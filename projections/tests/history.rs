@@ -307,3 +307,72 @@ fn a_view_without_history_says_so_and_is_built_anew_when_it_is_switched_on() {
         "{beyond}"
     );
 }
+
+/// Waits until the horizon stands at the log's end, so that nothing is left of what was.
+fn forgotten(handle: &ViewHandle, head: Position) {
+    until("the past is forgotten", || {
+        let before = handle.row_as_of("k1", head.previous());
+        matches!(before, Err(QueryError::BeforeHorizon { horizon, .. }) if horizon == head)
+    });
+}
+
+#[test]
+fn what_is_older_than_the_time_for_which_history_is_kept_is_refused_and_told() {
+    let (dir, log, mut dice) = (tempfile::tempdir().unwrap(), MemoryLog::new("test"), Dice(8));
+    let view = ViewDefinition::of(Totals);
+    let mut settings = settings(dir.path());
+    // Longer than any test runs: all is there. Then nothing is kept.
+    settings.history_kept = Some(Duration::from_secs(86_400));
+    let some = |dice: &mut Dice| {
+        for _ in 0..60 {
+            let event = dice.event();
+            append(&log, &format!("k{}", dice.roll(6)), &[event]);
+        }
+        append(&log, "k1", &[counted(1, "red"), counted(2, "red")]);
+    };
+    some(&mut dice);
+    let projections = start(&log, vec![view.clone()], settings.clone());
+    reach(&projections, "totals", log.head());
+    let handle = projections.view("totals").unwrap();
+    for position in 1..=log.head().get() {
+        assert_as_folded(&log, &handle, position, &mut dice);
+    }
+    let page = handle.history("k1", &history_of(100)).unwrap();
+    assert_eq!(page.cut_at, None);
+    projections.shutdown();
+
+    settings.history_kept = Some(Duration::ZERO);
+    for rebuild in [false, true] {
+        let projections = start(&log, vec![view.clone()], settings.clone());
+        let handle = projections.view("totals").unwrap();
+        if rebuild {
+            projections.rebuild("totals").unwrap();
+            until("it is rebuilt", || {
+                projections.rebuild_status("totals").unwrap().state == RebuildState::Done
+            });
+        }
+        some(&mut dice);
+        reach(&projections, "totals", log.head());
+        forgotten(&handle, log.head());
+        assert_as_folded(&log, &handle, log.head().get(), &mut dice);
+        let page = handle.history("k1", &history_of(100)).unwrap();
+        assert_eq!((page.cut_at, page.versions.len()), (Some(log.head()), 1));
+        projections.shutdown();
+    }
+    // What is gone does not come back when more is to be kept, and is still refused.
+    settings.history_kept = None;
+    let projections = start(&log, vec![view], settings);
+    let handle = projections.view("totals").unwrap();
+    let gone = handle.row_as_of("k1", log.head().previous()).unwrap_err().to_string();
+    assert!(gone.contains(&format!("from position {} on", log.head())), "{gone}");
+    projections.shutdown();
+}
+
+fn history_of(limit: usize) -> HistoryQuery {
+    HistoryQuery {
+        order: Order::Descending,
+        limit,
+        cursor: None,
+        with_before: false,
+    }
+}

@@ -51,10 +51,10 @@ pub(crate) async fn history(
     let (body, page) = read.map_err(|error| query_problem(&error))?;
     if page.versions.is_empty() && parameters.get("cursor").is_none() {
         let shown: String = key.chars().take(80).collect();
-        let detail = format!(
-            "view {name} has never had a row {shown:?} up to position {}: check the key",
-            page.position
-        );
+        let (position, since) = (page.position, page.cut_at.map(|at| format!(" since position {at}")));
+        let since = since.unwrap_or_default();
+        let detail =
+            format!("view {name} has never had a row {shown:?}{since} up to position {position}: check the key");
         return Err(
             Problem::new(StatusCode::NOT_FOUND, "unknown-row", "Unknown row", detail)
                 .with("view", name)
@@ -76,6 +76,7 @@ fn body(page: &HistoryPage, diff: bool) -> Value {
     json!({
         "versions": versions,
         "next_cursor": page.next_cursor,
+        "cut_at": page.cut_at.map(|cut_at| cut_at.to_string()),
         "position": page.position.to_string(),
     })
 }

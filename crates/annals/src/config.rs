@@ -1,14 +1,13 @@
 //! `annals.toml`: the settings of a server. Every key may be left out; a key that is not known is an error.
 
 use crate::bounded::Section;
-use crate::failure_config::{ProjectionConfig, ViewConfig};
+use crate::failure_config::{ProjectionConfig, ViewsConfig};
 use crate::node::CommandLimits;
 use annals_api::ApiBounds;
 use annals_core::{APPEND_BYTES_MAX, plain_error};
 use annals_event_store::{LogSettings, ProbeCommand};
 use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,9 +67,9 @@ pub(crate) struct Config {
     /// Bounds of views and reactors, and what they do about what fails.
     #[serde(default)]
     pub(crate) projections: ProjectionConfig,
-    /// What single views do about what fails, by their names.
+    /// How long views keep what their rows were, and what single views do about what fails, by their names.
     #[serde(default)]
-    pub(crate) views: BTreeMap<String, ViewConfig>,
+    pub(crate) views: ViewsConfig,
     /// Bounds of what requests and answers hold in memory.
     #[serde(default)]
     pub(crate) api: ApiConfig,

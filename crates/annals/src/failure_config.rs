@@ -1,13 +1,15 @@
-//! The sections `[projections]` and `[views.NAME]` of `annals.toml`: what views and reactors keep in memory, and what
-//! becomes of events and commands that fail.
+//! The sections `[projections]`, `[views]` and `[views.NAME]` of `annals.toml`: what views and reactors keep in memory, what
+//! becomes of events and commands that fail, and how long views keep what their rows were.
 
 use crate::backend::Backend;
 use crate::bounded::Section;
-use annals_core::FailurePolicy;
+use annals_core::{FailurePolicy, History};
 use annals_projections::{ProjectionSettings, ViewDefinition};
-use anyhow::{Result, ensure};
-use serde::Deserialize;
+use anyhow::{Result, bail, ensure};
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// The section `[projections]`.
@@ -105,11 +107,80 @@ impl ProjectionConfig {
     }
 }
 
+/// The section `[views]`, with those of single views in it.
+#[derive(Debug, Default, Clone, Deserialize, PartialEq, Eq)]
+pub(crate) struct ViewsConfig {
+    history_days: Option<HistoryDays>,
+    /// No view has a name with an underscore.
+    #[serde(flatten)]
+    by_name: BTreeMap<String, ViewConfig>,
+}
+
 /// A section `[views.NAME]`.
-#[derive(Debug, Default, Clone, Copy, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ViewConfig {
     on_failure: Option<FailurePolicy>,
+    history_days: Option<HistoryDays>,
+}
+
+/// How long what rows were is kept, as it is written: a number of days, "all" or "off".
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum HistoryDays {
+    Days(u32),
+    Word(String),
+}
+
+impl<'de> Deserialize<'de> for HistoryDays {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Said;
+
+        impl Visitor<'_> for Said {
+            type Value = HistoryDays;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number of days, \"all\" or \"off\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, days: i64) -> Result<HistoryDays, E> {
+                let fits = u32::try_from(days).map(HistoryDays::Days);
+                fits.map_err(|_| E::invalid_value(Unexpected::Signed(days), &self))
+            }
+
+            fn visit_u64<E: de::Error>(self, days: u64) -> Result<HistoryDays, E> {
+                let fits = u32::try_from(days).map(HistoryDays::Days);
+                fits.map_err(|_| E::invalid_value(Unexpected::Unsigned(days), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<HistoryDays, E> {
+                Ok(HistoryDays::Word(word.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(Said)
+    }
+}
+
+/// The same, understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Off,
+    /// None: all of it.
+    For(Option<Duration>),
+}
+
+impl HistoryDays {
+    fn kept(&self, section: &str) -> Result<Kept> {
+        match self {
+            Self::Days(days @ 1..) => Ok(Kept::For(Some(Duration::from_secs(u64::from(*days) * 86_400)))),
+            Self::Word(word) if word == "off" => Ok(Kept::Off),
+            Self::Word(word) if word == "all" => Ok(Kept::For(None)),
+            Self::Days(_) => bail!("[{section}] history_days = 0 keeps nothing: write \"off\", or 1 or more"),
+            Self::Word(word) => {
+                bail!("[{section}] history_days = {word:?}: write a number of days, \"all\" or \"off\"")
+            }
+        }
+    }
 }
 
 /// What a configuration says about views and reactors, within its bounds.
@@ -117,17 +188,15 @@ pub(crate) struct ViewConfig {
 pub(crate) struct FailureLimits {
     projections: ProjectionConfig,
     views: BTreeMap<String, ViewConfig>,
+    history: Option<Kept>,
+    history_by: BTreeMap<String, Kept>,
 }
 
 impl FailureLimits {
     /// What is said for the views of this backend; an error for one that it does not have.
-    pub(crate) fn of(
-        projections: ProjectionConfig,
-        views: &BTreeMap<String, ViewConfig>,
-        backend: &Backend,
-    ) -> Result<Self> {
+    pub(crate) fn of(projections: ProjectionConfig, views: &ViewsConfig, backend: &Backend) -> Result<Self> {
         let known: Vec<_> = backend.views().iter().map(ViewDefinition::name).collect();
-        for name in views.keys() {
+        for name in views.by_name.keys() {
             ensure!(
                 known.contains(&name.as_str()),
                 "[views.{name}]: there is no view {name:?}; there are: {}",
@@ -135,9 +204,18 @@ impl FailureLimits {
             );
         }
         projections.check()?;
+        let mut history_by = BTreeMap::new();
+        for (name, view) in &views.by_name {
+            if let Some(days) = &view.history_days {
+                history_by.insert(name.clone(), days.kept(&format!("views.{name}"))?);
+            }
+        }
+        let history = views.history_days.as_ref().map(|days| days.kept("views"));
         Ok(Self {
             projections,
-            views: views.clone(),
+            views: views.by_name.clone(),
+            history: history.transpose()?,
+            history_by,
         })
     }
 
@@ -150,12 +228,67 @@ impl FailureLimits {
                 settings.on_failure.insert(name.clone(), policy);
             }
         }
+        if let Some(Kept::For(kept)) = self.history {
+            settings.history_kept = kept;
+        }
+        for (name, kept) in &self.history_by {
+            if let Kept::For(kept) = kept {
+                settings.history_kept_by.insert(name.clone(), *kept);
+            }
+        }
+    }
+
+    /// The views, those without history whose history is off here. One that keeps none by its code keeps none.
+    pub(crate) fn views(&self, views: &[ViewDefinition]) -> Vec<ViewDefinition> {
+        let kept = |view: &ViewDefinition| self.history_by.get(view.name()).copied().or(self.history);
+        let said = |view: &ViewDefinition| match kept(view) {
+            Some(Kept::Off) => view.clone().with_history(History::Off),
+            _ => view.clone(),
+        };
+        views.iter().map(said).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use annals_commerce::{Orders, Payments, Products};
+
+    fn limits(text: &str) -> Result<FailureLimits> {
+        let backend = Backend::new("shop").view(Orders).view(Payments).view(Products);
+        FailureLimits::of(ProjectionConfig::default(), &toml::from_str(text)?, &backend)
+    }
+
+    #[test]
+    fn history_is_kept_as_long_as_is_written_for_all_views_or_for_one() {
+        let text = "history_days = 30\n[orders]\nhistory_days = \"off\"\n[payments]\nhistory_days = \"all\"";
+        let limits = limits(text).unwrap();
+        let mut settings = ProjectionSettings::new("views", "reactors");
+        limits.apply(&mut settings);
+        let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+        assert_eq!(settings.history_kept, days(30));
+        assert_eq!(settings.history_kept_by.get("payments"), Some(&None));
+        let views = [ViewDefinition::of(Orders), ViewDefinition::of(Products)];
+        let kept: Vec<bool> = limits.views(&views).iter().map(ViewDefinition::keeps_history).collect();
+        assert_eq!(kept, [false, true]);
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused_with_what_to_write() {
+        for (text, named) in [
+            ("history_days = 0", "[views] history_days = 0"),
+            (
+                "[orders]\nhistory_days = \"never\"",
+                "[views.orders] history_days = \"never\"",
+            ),
+            ("history_days = -3", "a whole number of days"),
+            ("history_days = 2.5", "a whole number of days"),
+            ("[orderz]\nhistory_days = 3", "there is no view \"orderz\""),
+        ] {
+            let error = limits(text).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
 
     #[test]
     fn what_is_said_counts_within_its_bounds() {

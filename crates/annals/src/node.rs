@@ -168,7 +168,7 @@ impl Node {
             Arc::clone(&store.log) as Arc<dyn EventLog>,
             catalog,
             if role == Role::All {
-                backend.views().to_vec()
+                store.failures.views(backend.views())
             } else {
                 Vec::new()
             },

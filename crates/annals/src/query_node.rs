@@ -191,7 +191,7 @@ impl Running {
         dir.remember(&Followed::new(&about.name, about.domain.as_deref(), about.epoch))?;
         let log = Arc::new(FollowedLog::start(server, about, met.heard)?);
         let commands = backend.commands(Arc::clone(&log) as Arc<dyn Appender>)?;
-        let (catalog, views) = (Arc::clone(commands.catalog()), backend.views().to_vec());
+        let (catalog, views) = (Arc::clone(commands.catalog()), failures.views(backend.views()));
         let (read, mut settings) = (Arc::clone(&log) as Arc<dyn EventLog>, dir.settings());
         failures.apply(&mut settings);
         let starting = move || Projections::start(read, catalog, views, Vec::new(), None, settings);

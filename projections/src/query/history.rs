@@ -76,6 +76,8 @@ pub struct HistoryPage {
     pub versions: Vec<RowVersion>,
     /// Asks for the next page; `None` on the last one.
     pub next_cursor: Option<String>,
+    /// Versions that ended at this position or before are not kept; `None`: all are.
+    pub cut_at: Option<Position>,
     /// Up to where the view has read the log.
     pub position: Position,
     /// The history that the positions belong to.
@@ -133,6 +135,7 @@ pub(crate) fn history(view: &Arc<RunningView>, key: &str, query: &HistoryQuery) 
     Ok(HistoryPage {
         versions,
         next_cursor,
+        cut_at: Some(horizon).filter(|horizon| *horizon > Position::ZERO),
         position,
         epoch: view.progress.epoch(),
     })

@@ -21,8 +21,8 @@ use std::ops::Bound;
 const CHECKPOINT: u8 = b'c';
 const ROW: u8 = b'r';
 const INDEX: u8 = b'i';
-const PAST_ROW: u8 = b'h';
-const PAST_INDEX: u8 = b'j';
+pub(super) const PAST_ROW: u8 = b'h';
+pub(super) const PAST_INDEX: u8 = b'j';
 
 /// Key of the checkpoint.
 pub(crate) fn checkpoint_key() -> Bytes {

@@ -1,18 +1,65 @@
 //! Rows and lists as of a position, and the versions of a row: what stands now, and what was replaced, put together.
 
 use super::layout::{
-    index_key, past_of_index, past_of_rows, past_row_key, past_rows_prefix, position, read_index_key,
-    read_past_index_key, read_past_row_key, read_row_key, row_key,
+    PAST_INDEX, PAST_ROW, index_key, past_of_index, past_of_rows, past_row_key, past_rows_prefix, position,
+    read_index_key, read_past_index_key, read_past_row_key, read_row_key, row_key,
 };
 use super::lsm::Entries;
-use super::rows::{RowReader, StoredRow, stored_row};
-use super::{Bytes, KeyRange, Scan, StoreError};
+use super::rows::{Checkpoint, RowReader, RowStore, StoredRow, stored_row};
+use super::{Batch, Bytes, KeyRange, Scan, StoreError};
 use annals_core::Position;
 use std::cmp::Ordering;
 use std::ops::Bound;
 
 /// Entries that a page looks at, of which most may not have held at its position; it then ends early.
 const LOOKED_AT_MAX: usize = 20_000;
+
+/// The stretches of keys in which entries stand that have ended.
+const PAST: [u8; 2] = [PAST_ROW, PAST_INDEX];
+
+impl RowStore {
+    /// Drops what ended at the horizon in the checkpoint or before, of so many entries behind `after`. Returns where to
+    /// go on, or none at the end.
+    pub(crate) fn forget_past(
+        &self,
+        checkpoint: &Checkpoint,
+        after: Option<&Bytes>,
+        most: usize,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let horizon = checkpoint.history.unwrap_or(Position::ZERO);
+        let begin = after.and_then(|key| key.first()).copied().unwrap_or(PAST[0]);
+        let (mut batch, mut looked_at, mut last) = (Batch::default(), 0, None);
+        let reader = self.reader();
+        for kind in PAST.into_iter().filter(|kind| *kind >= begin) {
+            let low = match after {
+                Some(after) if after.first() == Some(&kind) => Bound::Excluded(after.clone()),
+                _ => Bound::Included(vec![kind]),
+            };
+            let range = (low, Bound::Excluded(vec![kind + 1]));
+            reader.scan(range, &mut |key, value| {
+                let to = value.first_chunk().map(|to| Position::new(u64::from_be_bytes(*to)));
+                let to = to.ok_or_else(|| StoreError::Damaged("an end of a version is missing".into()))?;
+                if to <= horizon {
+                    batch.remove(key.to_vec());
+                }
+                looked_at += 1;
+                if looked_at < most {
+                    return Ok(Scan::Go);
+                }
+                last = Some(key.to_vec());
+                Ok(Scan::Stop)
+            })?;
+            if last.is_some() {
+                break;
+            }
+        }
+        drop(reader);
+        if !batch.changes.is_empty() {
+            self.commit_stored(&[], checkpoint, batch)?;
+        }
+        Ok(last)
+    }
+}
 
 /// What became of a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -132,12 +132,13 @@ impl RowStore {
         mut batch: Batch,
     ) -> Result<(), StoreError> {
         let threads = self.pool.threads();
+        let horizon = checkpoint.history.unwrap_or(Position::ZERO);
         let share = changes.len().div_ceil(threads.count()).max(SHARE_MIN);
         let encode = |changes: &[Change]| {
             let mut batch = Batch::default();
             changes
                 .iter()
-                .try_for_each(|change| self.write_change(change, &mut batch))?;
+                .try_for_each(|change| self.write_change(change, horizon, &mut batch))?;
             Ok(batch)
         };
         let batches = threads.each(changes.chunks(share).collect(), encode, || {});
@@ -158,9 +159,10 @@ impl RowStore {
         self.pool.commit(&self.store, batches, checkpoint.position)
     }
 
-    fn write_change(&self, change: &Change, batch: &mut Batch) -> Result<(), StoreError> {
+    /// What ended at the horizon or before is not kept.
+    fn write_change(&self, change: &Change, horizon: Position, batch: &mut Batch) -> Result<(), StoreError> {
         let key = change.key.as_str();
-        for past in &change.index_past {
+        for past in change.index_past.iter().filter(|past| past.to > horizon) {
             let (index, value) = &past.entry;
             let from = match past.since {
                 Some(since) => since,
@@ -168,7 +170,7 @@ impl RowStore {
             };
             batch.put(past_index_key(*index, value, key, from), position_value(past.to));
         }
-        for version in &change.replaced {
+        for version in change.replaced.iter().filter(|version| version.to > horizon) {
             let value = row_value(version.to, &version.value);
             batch.put(past_row_key(key, version.from), value);
         }

@@ -4,6 +4,7 @@
 use super::directory::{Activated, Serving, Stage, Unfinished, ViewStore, ViewsDir};
 use super::fold::{Batch, Gate, Limits, Stop, ViewFold};
 use super::follow::middle;
+use super::retention::horizon_at;
 use super::samples::{Samples, changed_code};
 use crate::failures::{Letters, Operations, Verb, letter};
 use crate::pass::Member;
@@ -159,11 +160,12 @@ impl<'a> Build<'a> {
             .create(view.name(), view.version())
             .map_err(|error| self.failed(&error))?;
         let letters = Letters::new(self.settings.backoff(), self.settings.letter_bounds());
-        Ok((
-            store,
-            first_checkpoint(self.log, view.fingerprint(), view.keeps_history()),
-            letters,
-        ))
+        let mut checkpoint = first_checkpoint(self.log, view.fingerprint(), view.keeps_history());
+        if let Some(kept) = self.settings.history_kept(view.name()).filter(|_| view.keeps_history()) {
+            // What would be dropped as soon as it serves is not written.
+            checkpoint.history = Some(horizon_at(self.log, kept).map_err(FoldError::from)?);
+        }
+        Ok((store, checkpoint, letters))
     }
 
     /// A store that is there, if it can be folded on from where it ends; else why not.

@@ -3,12 +3,13 @@
 
 use super::directory::ViewStore;
 use super::fold::{Batch, Gate, Limits, Stop, ViewFold};
+use super::retention::{self, Retention};
 use super::running::RunningView;
 use super::samples::Samples;
 use crate::failures::{Decided, Letters, Operations, Verb, letter};
 use crate::pace::Pace;
 use crate::progress::locked;
-use crate::store::{Checkpoint, Letter, Written, count_rows};
+use crate::store::{Checkpoint, Letter, StoreError, Written, count_rows};
 use crate::{FoldError, ProjectionState};
 use annals_core::{FailurePolicy, KEY_LEN_MAX, LogError, Position};
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub(super) struct Follow<'a> {
     operations: &'a mut Operations,
     pace: &'a mut Pace,
     failing: Option<Failing>,
+    retention: Retention,
 }
 
 impl<'a> Follow<'a> {
@@ -88,6 +90,7 @@ impl<'a> Follow<'a> {
             operations,
             pace,
             failing: None,
+            retention: Retention::of(shared.settings.history_kept(view.name())),
         })
     }
 
@@ -126,8 +129,14 @@ impl<'a> Follow<'a> {
             .as_ref()
             .map(|failing| failing.due.saturating_duration_since(now));
         let advances = unread && held_up.is_none_or(|pause| pause.is_zero());
-        if !due && !advances {
-            let pauses = [self.letters.next_due(now), held_up, Some(WAIT)];
+        let forgets = self.retention.is_due(now);
+        if !due && !advances && !forgets {
+            let pauses = [
+                self.letters.next_due(now),
+                held_up,
+                self.retention.pause(now),
+                Some(WAIT),
+            ];
             let pause = pauses.into_iter().flatten().min().unwrap_or(WAIT);
             if unread {
                 std::thread::sleep(pause);
@@ -146,6 +155,9 @@ impl<'a> Follow<'a> {
         while let Some(key) = self.letters.due(now) {
             self.refold(&key)?;
         }
+        if forgets {
+            self.forget_past()?;
+        }
         if advances { self.advance() } else { Ok(()) }
     }
 
@@ -161,6 +173,18 @@ impl<'a> Follow<'a> {
         }
         let _step = locked(&self.view.step);
         self.check_store()
+    }
+
+    fn forget_past(&mut self) -> Result<(), Ended> {
+        let log = &*self.view.shared.log;
+        let done = self.retention.go_on(log, self.store.rows(), &mut self.checkpoint);
+        done.or_else(|ended| match ended {
+            // It is tried again later, as is everything about a log that cannot be read for now.
+            retention::Ended::Log(LogError::Unreachable(_)) => Ok(()),
+            retention::Ended::Log(error) => Err(Ended::Stopped(error.to_string())),
+            retention::Ended::Store(StoreError::Damaged(detail)) => Err(Ended::Damaged(detail)),
+            retention::Ended::Store(error) => Err(Ended::Stopped(format!("its store failed: {error}"))),
+        })
     }
 
     /// An error if another store has taken the place of this one.

@@ -7,6 +7,7 @@ mod fold;
 mod follow;
 mod online;
 mod rebuild;
+mod retention;
 mod running;
 mod samples;
 #[cfg(test)]

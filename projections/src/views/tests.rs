@@ -5,7 +5,10 @@
 use super::directory::ViewsDir;
 use crate::common::{CountEvent, Dice, Total, Totals, append, catalog, counted, reach, settings, start, until};
 use crate::store::{Scan, Stores};
-use crate::{ProjectionSettings, ProjectionState, Projections, RebuildOptions, ViewDefinition, rebuild_offline};
+use crate::{
+    Cutoff, ProjectionSettings, ProjectionState, Projections, RebuildOptions, ViewDefinition, fold_rows,
+    rebuild_offline,
+};
 use annals_core::*;
 use annals_event_store::MemoryLog;
 use std::ops::Bound;
@@ -160,4 +163,58 @@ fn the_first_event_that_fails_is_the_one_that_is_told_however_many_threads_meet_
     assert_eq!(told[0], told[1]);
     let (_, error) = &told[0];
     assert!(error.contains(&format!("{}", before.next())), "{error}");
+}
+
+/// How many versions and index entries there are that have ended, and how many of them at a position or before.
+fn ended(all: &[(Vec<u8>, Vec<u8>)], at: Position) -> (usize, usize) {
+    let past = all.iter().filter(|(key, _)| matches!(key[0], b'h' | b'j'));
+    let to = |value: &[u8]| u64::from_be_bytes(*value.first_chunk().unwrap());
+    let past: Vec<u64> = past.map(|(_, value)| to(value)).collect();
+    (past.len(), past.iter().filter(|to| **to <= at.get()).count())
+}
+
+#[test]
+fn what_ended_before_the_horizon_goes_and_all_that_can_be_asked_for_stays() {
+    let (log, mut dice, dir) = (MemoryLog::new("test"), Dice(23), tempfile::tempdir().unwrap());
+    some_events(&log, &mut dice, 1_500);
+    let view = ViewDefinition::of(Sides);
+    let settings = with_threads(dir.path(), 2);
+    rebuilt(&log, &view, &settings);
+    for part in [3, 2, 1] {
+        let horizon = Position::new(log.head().get() / part);
+        let before = ended(&stored(&view, &settings), horizon);
+        assert!(before.1 > 100, "{before:?}");
+        {
+            let directory = ViewsDir::open(&settings.views_dir, Arc::new(Stores::new(&settings))).unwrap();
+            let store = directory
+                .open_serving(&directory.serving(view.name()).unwrap())
+                .unwrap();
+            let mut checkpoint = store.rows().checkpoint().unwrap().unwrap();
+            checkpoint.history = Some(horizon);
+            store.rows().commit(&[], &checkpoint).unwrap();
+            let mut after = None;
+            loop {
+                after = store
+                    .rows()
+                    .forget_past(&checkpoint, after.as_ref(), 1 + dice.roll(200) as usize)
+                    .unwrap();
+                if after.is_none() {
+                    break;
+                }
+            }
+            store.rows().sync().unwrap();
+            assert_eq!(store.rows().horizon(), horizon);
+            let reader = store.rows().reader();
+            for _ in 0..6 {
+                let at = Position::new(horizon.get() + dice.roll(log.head().get() - horizon.get() + 1));
+                let folded = fold_rows(&log, &catalog(), &view, Cutoff::Position(at), None, &mut |_| {}).unwrap();
+                let keys = (0..900).map(|n| format!("c-{n}"));
+                for key in keys.chain(["all", "red"].map(String::from)) {
+                    let row = reader.row_as_of(&key, at).unwrap().map(|stored| stored.row);
+                    assert_eq!(row.as_ref(), folded.get(&key), "{key} at {at}, horizon {horizon}");
+                }
+            }
+        }
+        assert_eq!(ended(&stored(&view, &settings), horizon), (before.0 - before.1, 0));
+    }
 }

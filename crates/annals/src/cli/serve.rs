@@ -56,7 +56,10 @@ annals.toml, every key may be left out, options win over it:
   spill_seconds_max = 10          time after which they are written at the latest
   cache_bytes_max = 33554432      what was read from all stores and is kept, at least 65536
   open_files_max = 128            files of stores that are kept open, at least 16
+  [views]
+  history_days = \"all\"            how long views keep what rows were: days, \"all\", or \"off\" for none
   [views.NAME]
+  history_days = 30               the same for one view
   on_failure = \"stop\"             or \"park\": park the key of an event that fails, and go on [default: the view's]
   [api]                           for each of the two APIs, all its callers together
   body_bytes_max = 33554432       bytes of large bodies, at least 2097152
