@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) const STORE_FORMAT: u32 = 3;
 
 /// Changes that are worth a thread of their own.
-const SHARE_MIN: usize = 512;
+const SHARE_MIN: usize = 1_024;
 
 /// How far a store is, and whose it is. Written in one batch with what it speaks of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! Builds the rows of a view in a store that nobody reads yet: from the log's beginning, or from where an earlier build
 //! or an older store ended. For a view that was never built, one whose store cannot be trusted, rebuilds and rollbacks.
 
+use super::checkpoint::{first_checkpoint, unfit};
 use super::directory::{Activated, Serving, Stage, Unfinished, ViewStore, ViewsDir};
 use super::fold::{Batch, Gate, Limits, Stop, ViewFold};
 use super::follow::middle;
@@ -9,7 +10,7 @@ use super::samples::{Samples, changed_code};
 use crate::failures::{Letters, Operations, Verb, letter};
 use crate::pass::Member;
 use crate::space::{NoSpace, Space};
-use crate::store::{Checkpoint, Letter, STORE_FORMAT, StoreError, Written, count_rows};
+use crate::store::{Checkpoint, Letter, StoreError, Written, count_rows};
 use crate::{
     FoldError, ProjectionSettings, RebuildError, RebuildFrom, RebuildOptions, RebuildProgress, ViewDefinition,
 };
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 const TOLD_EVERY: Duration = Duration::from_millis(100);
 /// Most events of a step: between two of them a build can be paused.
 const STEP_EVENTS: usize = 32_768;
+/// Rows that are written at once while others need the processors.
+const CALM_ROWS: usize = 1_000;
 /// How often it is looked whether to stop while an event waits to be tried again.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -244,43 +247,6 @@ impl<'a> Build<'a> {
     }
 }
 
-/// Why a store cannot be folded on from where it ends, if it cannot.
-pub(super) fn unfit(log: &dyn EventLog, view: &ViewDefinition, checkpoint: &Checkpoint) -> Option<String> {
-    if checkpoint.format != STORE_FORMAT {
-        return Some(format!(
-            "its store has format {}, not {STORE_FORMAT}",
-            checkpoint.format
-        ));
-    }
-    if checkpoint.epoch != log.epoch() {
-        let (read, epoch) = (checkpoint.epoch, log.epoch());
-        return Some(format!("it read the log's epoch {read}, the log is in {epoch}"));
-    }
-    if checkpoint.position > log.head() {
-        let (position, head) = (checkpoint.position, log.head());
-        return Some(format!("it is at {position}, ahead of the log's end at {head}"));
-    }
-    if checkpoint.history.is_some() != view.keeps_history() {
-        let kept = if checkpoint.history.is_some() { "kept" } else { "off" };
-        return Some(format!("its history was {kept} and is not now"));
-    }
-    (checkpoint.fingerprint != view.fingerprint())
-        .then(|| "the row or the indexes of the view are not what they were when it was built".into())
-}
-
-/// The checkpoint of a store that has read nothing yet.
-pub(crate) fn first_checkpoint(log: &dyn EventLog, fingerprint: &str, history: bool) -> Checkpoint {
-    Checkpoint {
-        format: STORE_FORMAT,
-        epoch: log.epoch(),
-        position: Position::ZERO,
-        fingerprint: fingerprint.to_owned(),
-        rows: 0,
-        history: history.then_some(Position::ZERO),
-        outbox: None,
-    }
-}
-
 impl Shadow<'_> {
     /// Folds up to a position, or to the log's head, which may move meanwhile.
     pub(crate) fn catch_up(
@@ -332,10 +298,13 @@ impl Shadow<'_> {
         let Some(store) = &self.store else {
             return Ok(());
         };
+        // Beside live traffic nothing is done that takes all processors, or long.
+        let calm = events < STEP_EVENTS;
         let limits = Limits {
             events,
-            rows: settings.build_rows_max,
+            rows: if calm { CALM_ROWS } else { usize::MAX }.min(settings.build_rows_max),
             bytes: settings.table_bytes_max.saturating_mul(4),
+            alone: calm,
             until: self.until.map_or(goal, |until| until.min(goal)),
         };
         let gate = Gate {

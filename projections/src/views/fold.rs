@@ -26,6 +26,8 @@ pub(crate) struct Limits {
     /// Bytes of rows in memory.
     pub(crate) bytes: usize,
     pub(crate) until: Position,
+    /// Whether one thread does it, because others need the processors.
+    pub(crate) alone: bool,
 }
 
 /// What is not folded, and why.
@@ -107,6 +109,8 @@ pub(crate) struct ViewFold<'a> {
     samples: Samples,
     threads: Arc<Threads>,
     row_bytes_max: usize,
+    /// Whether one thread did what was folded last.
+    alone: bool,
     /// What was folded and not handed out.
     folded: Option<Batch>,
 }
@@ -129,6 +133,7 @@ impl<'a> ViewFold<'a> {
             samples,
             threads,
             row_bytes_max: settings.row_bytes_max,
+            alone: false,
             folded: None,
         }
     }
@@ -170,6 +175,7 @@ impl<'a> ViewFold<'a> {
         gate: Gate<'_>,
         seen: &mut dyn FnMut(i64),
     ) -> Result<Folded, Stop> {
+        self.alone = limits.alone;
         let folded = self.fold(store, after, limits, gate, seen);
         if folded.is_err() && self.folded.is_none() {
             self.forget();
@@ -297,7 +303,7 @@ impl<'a> ViewFold<'a> {
                 },
                 load: &|key| store.row(key),
                 threads: &self.threads,
-                short: blocks.iter().map(annals_core::Block::count).sum::<u64>() < SHORT_RUN as u64,
+                short: limits.alone || blocks.iter().map(annals_core::Block::count).sum::<u64>() < SHORT_RUN as u64,
             };
             let (reader, last) = (
                 &mut self.reader,
@@ -329,8 +335,10 @@ impl<'a> ViewFold<'a> {
     }
 
     fn take_changes(&mut self) -> Result<Vec<Change>, Stop> {
+        let alone = Threads::new(1);
+        let threads = if self.alone { &alone } else { &*self.threads };
         self.table
-            .take_changes(self.row_bytes_max, &self.threads)
+            .take_changes(self.row_bytes_max, threads)
             .map_err(|failure| self.unstorable(failure))
     }
 

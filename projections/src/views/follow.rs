@@ -259,6 +259,7 @@ impl<'a> Follow<'a> {
                 events: settings.batch_events_max.saturating_mul(CATCH_UP),
                 rows: settings.build_rows_max,
                 bytes: settings.table_bytes_max.saturating_mul(4),
+                alone: false,
             };
         }
         Limits {
@@ -266,6 +267,7 @@ impl<'a> Follow<'a> {
             events: settings.batch_events_max,
             rows: settings.batch_rows_max,
             bytes: settings.table_bytes_max.saturating_mul(2),
+            alone: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Views at work: a worker for each follows the log and writes rows; rebuilds put new rows in the place of old ones.
 
 mod build;
+mod checkpoint;
 mod compare;
 mod directory;
 mod fold;
@@ -21,7 +22,7 @@ pub use rebuild::{
     rebuild_together_offline,
 };
 
-pub(crate) use build::first_checkpoint;
+pub(crate) use checkpoint::first_checkpoint;
 pub(crate) use directory::{ViewStore, ViewsDir};
 pub(crate) use fold::{Stop, stop};
 pub(crate) use online::{Order, begin_rebuild, continue_rebuild, direct_rebuild, drop_spare, repair};

@@ -4,7 +4,7 @@ use annals_core::{EventLog, Position};
 use std::time::Duration;
 
 /// Events of a step while there are appends: some milliseconds of work.
-const BUSY_EVENTS: usize = 2_048;
+const BUSY_EVENTS: usize = 1_024;
 /// Longest rest.
 const REST_MAX: Duration = Duration::from_millis(500);
 
