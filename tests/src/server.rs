@@ -79,6 +79,17 @@ impl Launch {
     /// When it ends instead, or is not ready in time; the message has what it said.
     pub fn start(&self) -> Result<Server> {
         let begun = Instant::now();
+        let mut server = self.begin()?;
+        server.wait_ready(begun)?;
+        Ok(server)
+    }
+
+    /// Starts it and waits until it says where it serves, ready or not: one whose log is damaged is not.
+    ///
+    /// # Errors
+    ///
+    /// When it ends instead.
+    pub fn begin(&self) -> Result<Server> {
         let mut child = self.spawn()?;
         let said = Said::default();
         let (urls, banner) = mpsc::channel();
@@ -92,7 +103,7 @@ impl Launch {
                 bail!("{error:#}; the server said:\n{}", said.text());
             }
         };
-        let mut server = Server {
+        Ok(Server {
             launch: self.clone(),
             child,
             said,
@@ -101,9 +112,7 @@ impl Launch {
             query: Client::new(&query_url),
             command_ready: Duration::ZERO,
             ready: Duration::ZERO,
-        };
-        server.wait_ready(begun)?;
-        Ok(server)
+        })
     }
 
     /// Starts it and kills it after this time, ready or not.

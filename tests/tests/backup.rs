@@ -205,3 +205,39 @@ fn a_damaged_backup_is_named_by_its_position_and_nothing_is_restored() -> Result
     verb(&data, &["backup", name, "--force"])?.exits(0)?;
     Ok(())
 }
+
+#[test]
+fn no_file_of_a_data_directory_is_written_over_by_what_a_verb_writes() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("data");
+    demo(&data, 5)?;
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(data.join("log/secret"), &link)?;
+    let targets = [
+        data.join("annals.json"),
+        data.join("log/secret"),
+        data.join("new"),
+        link,
+    ];
+    let files = || targets.iter().map(|file| std::fs::read(file).ok()).collect::<Vec<_>>();
+    let before = files();
+    let refused = |arguments: &[&str]| -> Result<()> {
+        for target in &targets {
+            let target = target.to_str().context("the path is not UTF-8")?;
+            let arguments = arguments.iter().map(|word| if *word == "FILE" { target } else { word });
+            let said = annals(arguments)?.exits(2)?.stderr;
+            ensure!(said.contains("name a file elsewhere"), "{said}");
+        }
+        ensure!(files() == before, "a file was written over");
+        Ok(())
+    };
+    let at = data.to_str().context("the path is not UTF-8")?;
+    refused(&["backup", "FILE", "--force", "--data", at])?;
+    refused(&["prove", "1", "--out", "FILE", "--data", at])?;
+    refused(&["bench", "--only", "append-1", "--report", "FILE"])?;
+    let server = Server::start(&data)?;
+    refused(&["backup", "FILE", "--force", "--url", server.command.url()])?;
+    server.stop()?;
+    verb(&data, &["verify"])?.exits(0)?;
+    Ok(())
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use annals_tests::damage::{blocks, change, lie};
 use annals_tests::fixture::{copy, demo, verb};
-use annals_tests::server::Server;
+use annals_tests::server::Launch;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
@@ -127,7 +127,7 @@ fn swap(data: &Path, places: [u64; 2]) -> Result<usize> {
 
 /// A server on the damaged log refuses to read there, with a problem that names the position.
 fn is_not_served(data: &Path, position: u64) -> Result<()> {
-    let server = Server::start(data)?;
+    let server = Launch::on(data)?.begin()?;
     let answer = server
         .command
         .get(&format!("/v1/events?after={}&limit=1", position - 1))?;
@@ -136,6 +136,9 @@ fn is_not_served(data: &Path, position: u64) -> Result<()> {
         detail.contains(&position.to_string()) && detail.contains("annals verify"),
         "{detail}"
     );
+    let ready = server.command.get("/readyz")?;
+    ready.problem(503, "not-ready")?;
+    ensure!(ready.json()?["reason"] == "log-damaged", "{}", ready.text());
     server.stop()
 }
 

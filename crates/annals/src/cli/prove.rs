@@ -1,6 +1,7 @@
 //! `annals prove` and `annals verify-proof`: that an event is in a log, as a file that anybody can check.
 
 use super::output::{FormatArg, Listing, Stdout};
+use super::target::check_outside;
 use super::trust::{NOT_AUTHENTICATED, Trust, TrustArg};
 use super::verdict::{Outcome, Verdict};
 use crate::http::{Server, path_part};
@@ -64,6 +65,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self) -> Outcome {
+        if let Some(file) = &self.out {
+            check_outside(file)?;
+        }
         let proof = match &self.url {
             Some(url) => self.remote(&Server::at(url)?)?,
             None => self.local()?,

@@ -2,6 +2,7 @@
 
 use super::output::{FormatArg, Listing};
 use super::progress;
+use super::target::check_outside;
 use super::verdict::{Outcome, Verdict};
 use crate::source::{DataArg, Instead};
 use annals_core::{Position, cloud_event};
@@ -72,6 +73,8 @@ impl Args {
         salvage.check_target(&self.into)?;
         if found.behind > 0 {
             salvage.check_outside(&rest)?;
+            check_outside(&rest)?;
+            check_outside(&partial)?;
             if rest.exists() {
                 bail!("{} exists: name another file with --rest", rest.display());
             }
