@@ -323,7 +323,7 @@ fn a_panic_of_the_domain_is_a_problem_that_tells_nothing() {
 }
 
 #[test]
-fn what_comes_later_says_so() {
+fn what_comes_later_or_is_not_kept_here_says_so() {
     let server = command_server();
     server.open("acc-1");
     for path in [
@@ -331,9 +331,10 @@ fn what_comes_later_says_so() {
         "/tile/0/000",
         "/v1/checkpoints",
         "/v1/proofs/inclusion?position=1",
-        "/v1/schemas",
-        "/v1/schemas/Opened/1",
     ] {
+        server.get(path).is_problem(404, "no-notary", "keeps no Merkle tree");
+    }
+    for path in ["/v1/schemas", "/v1/schemas/Opened/1"] {
         server
             .get(path)
             .is_problem(501, "not-implemented", "not implemented in this release");
