@@ -7,7 +7,7 @@ use common::{Served, annals, run, run_with};
 use serde_json::Value;
 use std::path::Path;
 
-const SCENARIOS: [&str; 16] = [
+const SCENARIOS: [&str; 20] = [
     "append-1",
     "append-64",
     "append-batches",
@@ -21,11 +21,22 @@ const SCENARIOS: [&str; 16] = [
     "stream-reads",
     "rest-stream-reads",
     "rebuild",
+    "rebuild-orders",
+    "catch-up",
+    "as-of",
+    "rebuild-live",
     "open-killed",
     "rss",
     "disk",
 ];
-const BASELINES: [&str; 3] = ["raw-1", "raw-100", "raw-http-64"];
+const BASELINES: [&str; 6] = [
+    "raw-1",
+    "raw-100",
+    "raw-http-64",
+    "rebuild-orders-history",
+    "as-of-now",
+    "rebuild-live-without",
+];
 
 fn report(file: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()

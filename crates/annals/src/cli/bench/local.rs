@@ -61,7 +61,8 @@ impl Local<'_> {
         if !rebuilds.into_iter().any(|what| self.settings.wants(what)) {
             return Ok(());
         }
-        let events = self.settings.events.unwrap_or(ORDER_EVENTS).min(ORDER_EVENTS_MAX);
+        let events = self.settings.events_min.or(self.settings.events);
+        let events = events.unwrap_or(ORDER_EVENTS).min(ORDER_EVENTS_MAX);
         let behind = rebuilds::orders(History::Off);
         let log = OrderLog::open(self.dir, &behind, events).await?;
         if self.wants(What::RebuildOrders) {
