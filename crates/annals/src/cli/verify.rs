@@ -133,7 +133,8 @@ impl Args {
         } else if report.problem_count > LISTED_MAX as u64 {
             format!("{} problems, the first {LISTED_MAX} are listed", report.problem_count)
         } else {
-            format!("{} problems", report.problem_count)
+            let ending = if report.problem_count == 1 { "" } else { "s" };
+            format!("{} problem{ending}", report.problem_count)
         };
         let mut row = json!({
             "result": if holds { "ok" } else { "damaged" },
