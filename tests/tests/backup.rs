@@ -99,6 +99,8 @@ fn a_backup_of_a_busy_server_is_restored_with_every_event_and_reactors_wait() ->
     server.settle()?;
     let (summary, registered) = back_up(&server, &file)?;
     let head: u64 = summary["head"].as_str().context("no head")?.parse()?;
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file)?.permissions());
+    ensure!(mode & 0o777 == 0o600, "the log's secret is in it: {mode:o}");
     let again = annals(["backup", &file.to_string_lossy(), "--url", server.command.url()])?.exits(2)?;
     ensure!(again.stderr.contains("--force"), "{}", again.stderr);
     server.kill()?;

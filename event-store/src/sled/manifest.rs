@@ -1,6 +1,7 @@
 //! The manifest: which history the log tells, how often it was opened, and which volumes it has, in one file.
 
 use super::settings::OpenError;
+use crate::data_dir::LOG_DIR;
 use crate::files::{sync_dir, write_atomically};
 use crate::secret::LogSecret;
 use annals_core::{Epoch, Position};
@@ -10,8 +11,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Newest format that this binary reads, and the one it writes. Format 1 named volumes by their first positions alone.
-const FORMAT: u32 = 2;
+/// Newest format that this binary reads, and the one it writes. Format 1 named volumes by their first positions alone, and
+/// before format 3 there was no checksum.
+const FORMAT: u32 = 3;
+/// The first format that has a checksum.
+const CHECKED: u32 = 3;
+/// The field of the checksum.
+const CHECKSUM: &str = "crc32c";
+/// What stands beside a log and is not there before it.
+const BESIDE: [&str; 4] = ["index", "snapshots", "tree", "checkpoints"];
 /// What the name of a sealed volume ends with: it is a file of blocks.
 const SEALED: &str = ".blocks";
 /// What is added to the name of a sealed volume that is being written.
@@ -172,12 +180,27 @@ impl Manifest {
                 "it has format {format}, this binary reads up to {FORMAT}: upgrade annals"
             ));
         }
+        let checksum = value[CHECKSUM].as_u64();
         let mut manifest: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        if checksum != Some(manifest.checksum()?) && (checksum.is_some() || format >= u64::from(CHECKED)) {
+            return Err(
+                "its checksum does not match, so it is damaged: keep the directory as it is, and take what is whole \
+                        with `annals salvage`, or restore a backup"
+                    .into(),
+            );
+        }
         if manifest.volumes.is_empty() {
             return Err("it names no volume: restore a backup".into());
         }
         manifest.format = FORMAT;
         Ok(manifest)
+    }
+
+    /// CRC-32C of the manifest as compact JSON without this field. Volumes that it does not name are removed, so no name
+    /// may be read that was not written.
+    fn checksum(&self) -> Result<u64, String> {
+        let bytes = serde_json::to_vec(self).map_err(|error| error.to_string())?;
+        Ok(u64::from(crc32c::crc32c(&bytes)))
     }
 
     /// Removes volumes that the manifest does not name: a crash left them before they were named, or after others
@@ -212,6 +235,19 @@ impl Manifest {
                 "the manifest is missing: restore a backup",
             ));
         }
+        // A log elsewhere than in a data directory has nothing of its own beside it.
+        let in_data_dir = dir.ends_with(LOG_DIR);
+        let beside = BESIDE.map(|name| dir.with_file_name(name));
+        if in_data_dir
+            && let Some(beside) = beside
+                .iter()
+                .find(|path| fs::read_dir(path).is_ok_and(|mut found| found.next().is_some()))
+        {
+            let beside = beside.display();
+            let what =
+                format!("the log is missing, and {beside} is of one: restore a backup, or name another directory");
+            return Err(OpenError::storage(dir, what));
+        }
         fs::create_dir_all(dir).map_err(io)?;
         // Everything in it may be synced, and is lost with its name.
         sync_dir(dir.parent().unwrap_or(Path::new("."))).map_err(io)?;
@@ -234,7 +270,9 @@ impl Manifest {
     }
 
     pub(super) fn save(&self, dir: &Path) -> io::Result<()> {
-        write_atomically(&path(dir), &serde_json::to_vec_pretty(self)?)
+        let mut value = serde_json::to_value(self)?;
+        value[CHECKSUM] = self.checksum().map_err(io::Error::other)?.into();
+        write_atomically(&path(dir), &serde_json::to_vec_pretty(&value)?)
     }
 }
 
@@ -250,8 +288,61 @@ mod tests {
         .unwrap();
         let names: Vec<_> = manifest.volumes.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["00000000000000000001", "00000000000000000077"]);
-        let again = Manifest::read(&serde_json::to_vec(&manifest).unwrap()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        manifest.save(dir.path()).unwrap();
+        let again = Manifest::read(&fs::read(path(dir.path())).unwrap()).unwrap();
         assert_eq!((again.volumes, again.format), (manifest.volumes, FORMAT));
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_a_manifest_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (parent, mut sealed) = (
+            Parent {
+                epoch: Epoch::random(),
+                head: Position::new(7),
+            },
+            VolumeEntry::sealed_after(&VolumeEntry::written(Position::new(1))),
+        );
+        sealed.bytes = Some(1_234);
+        let written = Manifest::new(Some(parent), vec![sealed, VolumeEntry::written(Position::new(8))]);
+        written.save(dir.path()).unwrap();
+        let whole = fs::read(path(dir.path())).unwrap();
+        assert_eq!(Manifest::read(&whole).unwrap().volumes, written.volumes);
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            // White space may be another, and a letter may stand for itself in another way: then it says the same.
+            let Ok(read) = Manifest::read(&bytes) else { continue };
+            assert_eq!(
+                (read.volumes, read.epoch, read.parent, read.boot, read.clean),
+                (
+                    written.volumes.clone(),
+                    written.epoch,
+                    written.parent,
+                    written.boot,
+                    written.clean
+                ),
+                "{}",
+                String::from_utf8_lossy(&bytes)
+            );
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_gone_is_not_replaced_by_an_empty_one() {
+        let data = tempfile::tempdir().unwrap();
+        let log = data.path().join("log");
+        fs::create_dir(data.path().join("index")).unwrap();
+        fs::write(data.path().join("index/manifest"), "x").unwrap();
+        let error = Manifest::open(&log).map(drop).unwrap_err().to_string();
+        assert!(
+            error.contains("the log is missing") && error.contains("restore a backup"),
+            "{error}"
+        );
+        assert!(!log.exists());
+        fs::remove_file(data.path().join("index/manifest")).unwrap();
+        Manifest::open(&log).unwrap();
     }
 
     #[test]

@@ -5,13 +5,14 @@
 
 use super::manifest::{Manifest, VolumeEntry};
 use super::raw_volume::{Extent, RawVolume};
+use super::recover;
 use super::settings::OpenError;
 use crate::block_file::BlockFile;
 use annals_core::Position;
 use std::io;
 use std::path::Path;
 
-/// An error that names the first volume that is missing, empty or cut. The last volume, which is written, is not looked at.
+/// An error that names the first volume that is missing, empty or cut. The last volume, which is written, has to be there.
 /// Lengths that an earlier version did not write down are added to the manifest.
 pub(super) fn check(dir: &Path, manifest: &mut Manifest) -> Result<(), OpenError> {
     let (epoch, boot) = (manifest.epoch, manifest.boot);
@@ -31,7 +32,23 @@ pub(super) fn check(dir: &Path, manifest: &mut Manifest) -> Result<(), OpenError
             check_end(&entry.path(dir), extent)?;
         }
     }
-    Ok(())
+    check_last(dir, manifest)
+}
+
+/// A volume is durable before it is named, but for the first one of a log that was never opened. The engine would make a new
+/// one in the place of one that is gone.
+fn check_last(dir: &Path, manifest: &Manifest) -> Result<(), OpenError> {
+    let Some(last) = manifest.volumes.last().filter(|_| manifest.boot > 0) else {
+        return Ok(());
+    };
+    let path = last.path(dir);
+    match path.join("db").try_exists() {
+        Ok(true) => Ok(()),
+        // A crash between two renames, which is finished next.
+        Ok(false) if recover::rebuilding(&path).exists() => Ok(()),
+        Ok(false) => Err(damaged(last.first, &path, "is missing")),
+        Err(error) => Err(OpenError::storage(&path, error)),
+    }
 }
 
 fn damaged(position: Position, path: &Path, what: &str) -> OpenError {

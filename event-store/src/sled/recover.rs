@@ -112,7 +112,7 @@ fn insert_all(
     volume.sync()
 }
 
-fn rebuilding(volume: &Path) -> PathBuf {
+pub(super) fn rebuilding(volume: &Path) -> PathBuf {
     beside(volume, "rebuilding")
 }
 

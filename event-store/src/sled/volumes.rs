@@ -61,10 +61,11 @@ impl Volumes {
         let last = last.unwrap_or_else(|| VolumeEntry::written(Position::new(1)));
         let path = last.path(dir);
         let current = Arc::new(open_written(&path, last.first, cache_bytes)?);
+        // Before the manifest counts this opening: from then on a volume that is not there is one that was lost.
+        sync_dir(&path).and_then(|()| sync_dir(dir)).map_err(storage)?;
         manifest.boot += 1;
         manifest.clean = false;
         manifest.save(dir).map_err(storage)?;
-        sync_dir(&path).and_then(|()| sync_dir(dir)).map_err(storage)?;
         manifest.remove_leftovers(dir).map_err(storage)?;
         let table = Table {
             entries: manifest.volumes.clone(),

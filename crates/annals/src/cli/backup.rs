@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -112,13 +113,20 @@ impl Args {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(cannot),
             _ => {}
         }
-        let file = File::create_new(partial).with_context(cannot)?;
+        let file = private(partial).with_context(cannot)?;
         match &self.url {
             Some(url) => download(&Server::at(url)?, &file, &cannot)?,
             None => offline(&self.data.data, &file)?,
         }
         file.sync_all().with_context(cannot)
     }
+}
+
+/// A new file that only its owner can read: the log's secret is in it.
+fn private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path)
 }
 
 fn offline(data: &Path, file: &File) -> Result<()> {
