@@ -3,7 +3,7 @@
 use crate::answer::JSON;
 use crate::problem::Problem;
 use crate::state::{LogContact, Shared};
-use annals_projections::{ProjectionKind, ProjectionState, Projections};
+use annals_projections::{ProjectionState, Projections};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -30,33 +30,42 @@ pub(crate) async fn command_readyz(State(shared): State<Shared>) -> Result<Respo
     }
 }
 
-/// Ready when no view has stopped or is still opening its store. A reactor that waits to be told from where is no reason
-/// not to answer queries.
+/// Ready when every view has rows to answer from. Views that stopped are named and keep no one else from answering, so
+/// that they take no node out of rotation unless all of them stopped. Neither does a reactor that waits to be told from
+/// where.
 pub(crate) async fn query_readyz(State(shared): State<Shared>) -> Result<Response, Problem> {
-    let statuses = shared
-        .api
-        .projections
-        .as_ref()
-        .map(Projections::statuses)
-        .unwrap_or_default();
-    let waiting: Vec<String> = statuses
-        .iter()
-        .filter(|status| status.kind == ProjectionKind::View)
-        .filter(|status| matches!(status.state, ProjectionState::Starting | ProjectionState::Stopped))
-        .map(|status| format!("{} ({})", status.name, status.state.as_str()))
-        .collect();
-    let contact = shared.api.log_contact.as_ref().map(|contact| contact());
-    if waiting.is_empty() {
-        return Ok(match &contact {
-            // Rows that are old are still served: how old they are stands beside them.
-            Some(contact) => answer(json!({ "status": "ready", "log": contact_json(contact) }).to_string()),
-            None => fine("{\"status\":\"ready\"}"),
-        });
+    let views = shared.api.projections.as_ref().map(Projections::views);
+    let views = views.unwrap_or_default();
+    let (mut waiting, mut stopped) = (Vec::new(), Vec::new());
+    for view in &views {
+        let (name, state) = (view.definition().name(), view.status().state);
+        if state == ProjectionState::Stopped {
+            stopped.push(name);
+        } else if !view.has_rows() {
+            waiting.push(format!("{name} ({})", state.as_str()));
+        }
     }
-    let detail = format!("not running: {}; see GET /v1/projections", waiting.join(", "));
-    let problem = not_ready(detail);
-    Err(match &contact {
-        Some(contact) => problem.with("log", contact_json(contact)),
+    if waiting.is_empty() && !views.is_empty() && stopped.len() == views.len() {
+        waiting = stopped.iter().map(|name| format!("{name} (stopped)")).collect();
+    }
+    let contact = shared.api.log_contact.as_ref().map(|contact| contact_json(&contact()));
+    if waiting.is_empty() {
+        let mut body = json!({ "status": "ready" });
+        if !stopped.is_empty() {
+            body["stopped"] = json!(stopped);
+        }
+        // Rows that are old are still served: how old they are stands beside them.
+        if let Some(contact) = contact {
+            body["log"] = contact;
+        }
+        return Ok(answer(body.to_string()));
+    }
+    let problem = not_ready(format!(
+        "views that do not answer: {}; see GET /v1/projections",
+        waiting.join(", ")
+    ));
+    Err(match contact {
+        Some(contact) => problem.with("log", contact),
         None => problem,
     })
 }

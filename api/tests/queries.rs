@@ -267,6 +267,105 @@ fn a_rebuild_runs_beside_the_serving_view() {
 }
 
 #[test]
+fn what_is_asked_of_a_rebuild_stands_in_the_query_and_not_in_a_body() {
+    let bank = bank();
+    let position = bank.account("acc-1", "ann", 5);
+    bank.query
+        .get(&format!("/v1/views/balances/acc-1?min_position={position}"));
+    let untouched = |path: &str, body: &str, says: &str| {
+        bank.query.post(path, body).is_problem(400, "invalid-parameter", says);
+    };
+    for body in [r#"{"compare":true,"swap":false}"#, r#"{"colour":"red"}"#, "zz", "[]"] {
+        untouched("/v1/projections/balances/rebuild", body, "compare, swap");
+        untouched("/v1/projections/rebuild", body, "views, compare, swap");
+        untouched("/v1/projections/balances/swap", body, "compare");
+        for verb in [
+            "rollback",
+            "rebuild/pause",
+            "rebuild/resume",
+            "rebuild/cancel",
+            "rebuild/drop",
+        ] {
+            untouched(&format!("/v1/projections/balances/{verb}"), body, "leave it out");
+        }
+    }
+    // None of them began.
+    let status = bank.query.get("/v1/projections/balances/rebuild");
+    assert!(
+        status.status == 404 || status.json()["swap"] == true,
+        "{}",
+        status.text()
+    );
+    assert_eq!(bank.query.post("/v1/projections/balances/rebuild", " {} ").status, 202);
+}
+
+#[test]
+fn a_node_is_ready_once_its_views_have_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = FailingLog::new();
+    let command = command_server_on(log.clone());
+    command.open("acc-1");
+    log.reachable(false);
+    let settings = ProjectionSettings::new(dir.path().join("views"), dir.path().join("reactors"));
+    let catalog = Arc::clone(command.commands.catalog());
+    let views = vec![ViewDefinition::of(Balances)];
+    let projections = Projections::start(log.clone(), catalog, views, Vec::new(), None, settings).unwrap();
+    let mut state = ApiState::new(command.commands.clone());
+    state.projections = Some(projections.clone());
+    let query = Server::start(state, query_api);
+    query
+        .get("/readyz")
+        .is_problem(503, "not-ready", "balances (rebuilding)");
+    query
+        .get("/v1/views/balances")
+        .is_problem(503, "view-unavailable", "rebuilding");
+    log.reachable(true);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while query.get("/readyz").status != 200 {
+        assert!(Instant::now() < deadline, "{}", query.get("/readyz").text());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(query.get("/v1/views/balances").status, 200);
+    projections.shutdown();
+}
+
+#[test]
+fn a_cursor_goes_on_only_with_the_order_and_the_moment_of_its_page() {
+    let bank = bank();
+    for number in 0..4 {
+        bank.account(&format!("acc-{number}"), "ann", number + 1);
+    }
+    let page = |query: &str| bank.query.get(&format!("/v1/views/balances?limit=1&{query}"));
+    let cursor = |query: &str| page(query).json()["next_cursor"].as_str().unwrap().to_owned();
+    let refused = |query: &str| {
+        page(query).is_problem(400, "invalid-cursor", "the same parameters");
+    };
+    let (up, down) = (cursor("min_position=8"), cursor("order=desc"));
+    refused(&format!("order=desc&cursor={up}"));
+    refused(&format!("cursor={down}"));
+    refused(&format!("as_of=8&cursor={up}"));
+    assert_eq!(bank.keys(&format!("limit=1&cursor={up}")), ["acc-1"]);
+    assert_eq!(bank.keys(&format!("limit=1&order=desc&cursor={down}")), ["acc-2"]);
+    let (up, down) = (cursor("as_of=6"), cursor("as_of=6&order=desc"));
+    for other in [4, 8] {
+        refused(&format!("as_of={other}&cursor={up}"));
+        refused(&format!("as_of={other}&order=desc&cursor={down}"));
+    }
+    refused(&format!("as_of=6&order=desc&cursor={up}"));
+    assert_eq!(bank.keys(&format!("limit=9&as_of=6&cursor={up}")), ["acc-1", "acc-2"]);
+    assert_eq!(
+        bank.keys(&format!("limit=9&as_of=6&order=desc&cursor={down}")),
+        ["acc-1", "acc-0"]
+    );
+    let by_balance = cursor("balance.from=0&order=desc");
+    refused(&format!("balance.from=0&cursor={by_balance}"));
+    assert_eq!(
+        bank.keys(&format!("limit=9&balance.from=0&order=desc&cursor={by_balance}")),
+        ["acc-2", "acc-1", "acc-0"]
+    );
+}
+
+#[test]
 fn a_view_that_has_stopped_says_why() {
     let bank = bank();
     bank.account("acc-1", "ann", 666);

@@ -337,4 +337,9 @@ impl ViewHandle {
     pub fn status(&self) -> ProjectionStatus {
         self.view.status()
     }
+
+    /// Whether it has rows to answer from: not before they were built for the first time. Does no I/O.
+    pub fn has_rows(&self) -> bool {
+        self.view.serving().is_some()
+    }
 }

@@ -1,7 +1,7 @@
 //! `/v1/projections`: the state of views and reactors, and rebuilds.
 
 use super::read::{check, unknown_view};
-use super::rebuild::rebuild_options;
+use super::rebuild::{asked, rebuild_options};
 use crate::answer::{JSON, tag};
 use crate::health::contact_json;
 use crate::parameters::Parameters;
@@ -10,7 +10,7 @@ use crate::problem::Problem;
 use crate::state::Shared;
 use annals_projections::RebuildError;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
@@ -41,9 +41,9 @@ pub(crate) async fn projections(
 pub(crate) async fn begin_rebuild(
     State(shared): State<Shared>,
     PathParts([name]): PathParts<1>,
-    uri: Uri,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let options = rebuild_options(&Parameters::of(&uri, &["compare", "swap"])?)?;
+    let options = rebuild_options(&asked(&shared, request, &["compare", "swap"]).await?)?;
     let projections = shared
         .api
         .projections

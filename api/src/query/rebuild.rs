@@ -2,19 +2,21 @@
 
 use super::projections::{answer, rebuild_problem, shown};
 use super::read::unknown_view;
+use crate::body;
+use crate::object::object;
 use crate::parameters::{Parameters, invalid};
 use crate::path::PathParts;
 use crate::problem::Problem;
 use crate::state::Shared;
 use annals_projections::{Projections, RebuildError, RebuildFrom, RebuildOptions};
-use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Begins to rebuild several views in one pass over the log: those of `views`, separated by commas, or all.
-pub(crate) async fn begin_rebuilds(State(shared): State<Shared>, uri: Uri) -> Result<Response, Problem> {
-    let parameters = Parameters::of(&uri, &["views", "compare", "swap"])?;
+pub(crate) async fn begin_rebuilds(State(shared): State<Shared>, request: Request) -> Result<Response, Problem> {
+    let parameters = asked(&shared, request, &["views", "compare", "swap"]).await?;
     let options = rebuild_options(&parameters)?;
     let names: Vec<String> = match parameters.get("views") {
         Some(names) => names.split(',').map(ToOwned::to_owned).collect(),
@@ -50,11 +52,11 @@ pub(crate) async fn begin_rebuilds(State(shared): State<Shared>, uri: Uri) -> Re
 pub(crate) async fn swap(
     shared: State<Shared>,
     PathParts([name]): PathParts<1>,
-    uri: Uri,
+    request: Request,
 ) -> Result<Response, Problem> {
     let options = RebuildOptions {
         from: RebuildFrom::Ready,
-        compare: flag(&Parameters::of(&uri, &["compare"])?, "compare")?.unwrap_or(false),
+        compare: flag(&asked(&shared, request, &["compare"]).await?, "compare")?.unwrap_or(false),
         swap: true,
     };
     done(&shared, &name, |projections| projections.rebuild_with(&name, options))
@@ -64,9 +66,9 @@ pub(crate) async fn swap(
 pub(crate) async fn rollback(
     shared: State<Shared>,
     PathParts([name]): PathParts<1>,
-    uri: Uri,
+    request: Request,
 ) -> Result<Response, Problem> {
-    Parameters::of(&uri, &[])?;
+    asked(&shared, request, &[]).await?;
     let options = RebuildOptions {
         from: RebuildFrom::Previous,
         ..RebuildOptions::default()
@@ -77,27 +79,27 @@ pub(crate) async fn rollback(
 pub(crate) async fn pause_rebuild(
     shared: State<Shared>,
     PathParts([name]): PathParts<1>,
-    uri: Uri,
+    request: Request,
 ) -> Result<Response, Problem> {
-    Parameters::of(&uri, &[])?;
+    asked(&shared, request, &[]).await?;
     done(&shared, &name, |projections| projections.pause_rebuild(&name))
 }
 
 pub(crate) async fn resume_rebuild(
     shared: State<Shared>,
     PathParts([name]): PathParts<1>,
-    uri: Uri,
+    request: Request,
 ) -> Result<Response, Problem> {
-    Parameters::of(&uri, &[])?;
+    asked(&shared, request, &[]).await?;
     done(&shared, &name, |projections| projections.resume_rebuild(&name))
 }
 
 pub(crate) async fn cancel_rebuild(
     shared: State<Shared>,
     PathParts([name]): PathParts<1>,
-    uri: Uri,
+    request: Request,
 ) -> Result<Response, Problem> {
-    Parameters::of(&uri, &[])?;
+    asked(&shared, request, &[]).await?;
     done(&shared, &name, |projections| projections.cancel_rebuild(&name))
 }
 
@@ -105,13 +107,29 @@ pub(crate) async fn cancel_rebuild(
 pub(crate) async fn drop_rows(
     State(shared): State<Shared>,
     PathParts([name]): PathParts<1>,
-    uri: Uri,
+    request: Request,
 ) -> Result<Response, Problem> {
-    Parameters::of(&uri, &[])?;
+    asked(&shared, request, &[]).await?;
     let projections = projections(&shared, &name)?;
     let dropped = projections.drop_spare_rows(&name);
     let dropped = dropped.map_err(|error| rebuild_problem(&shared, &name, &error))?;
     Ok(answer(StatusCode::OK, &json!({ "dropped": dropped })))
+}
+
+/// The query's parameters. What is asked for stands there alone, so that a body that says something is refused.
+pub(super) async fn asked(shared: &Shared, request: Request, known: &[&str]) -> Result<Parameters, Problem> {
+    let (head, body) = request.into_parts();
+    let parameters = Parameters::of(&head.uri, known)?;
+    let body = body::read(body, &shared.bounds).await?.bytes;
+    let says_nothing = || object::<Map<String, Value>>(&body).is_ok_and(|said| said.is_empty());
+    if body.trim_ascii().is_empty() || says_nothing() {
+        return Ok(parameters);
+    }
+    let remedy = match known {
+        [] => "leave it out".to_owned(),
+        known => format!("write them into the query instead: {}", known.join(", ")),
+    };
+    Err(invalid(format!("this path reads no parameters from a body; {remedy}")))
 }
 
 /// `compare` and `swap` of a rebuild.

@@ -3,6 +3,7 @@
 use annals_core::*;
 use annals_event_store::MemoryLog;
 use chrono::{DateTime, Utc};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ pub(crate) struct FailingLog {
     log: MemoryLog,
     next: Mutex<Option<AppendError>>,
     slow: Duration,
+    unreachable: AtomicBool,
 }
 
 impl FailingLog {
@@ -23,7 +25,13 @@ impl FailingLog {
             log: MemoryLog::new("bank"),
             next: Mutex::new(None),
             slow,
+            unreachable: AtomicBool::new(false),
         })
+    }
+
+    /// Whether its blocks can be read, as those of a log that is elsewhere.
+    pub(crate) fn reachable(&self, reachable: bool) {
+        self.unreachable.store(!reachable, Ordering::SeqCst);
     }
 
     /// The next append fails with this error.
@@ -54,6 +62,9 @@ impl EventLog for FailingLog {
     }
 
     fn read(&self, after: Position, bytes_max: usize) -> Result<Vec<Block>, LogError> {
+        if self.unreachable.load(Ordering::SeqCst) {
+            return Err(LogError::Unreachable("a test".into()));
+        }
         self.log.read(after, bytes_max)
     }
 

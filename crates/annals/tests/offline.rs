@@ -219,6 +219,33 @@ fn views_are_rebuilt_and_compared() {
 }
 
 #[test]
+fn what_is_about_the_rebuild_of_a_server_does_nothing_offline() {
+    let dir = loaded();
+    run(dir.path(), "rebuild --all").exits(0);
+    let manifest = || {
+        let views = dir.path().join("annals-data/views");
+        let mut names: Vec<_> = std::fs::read_dir(views)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = manifest();
+    for option in ["--pause", "--resume", "--cancel"] {
+        for arguments in [
+            format!("rebuild orders --data annals-data {option}"),
+            format!("rebuild --all --data annals-data {option}"),
+            format!("rebuild orders {option}"),
+        ] {
+            let refused = run(dir.path(), &arguments).exits(2).says("--url");
+            assert_eq!(refused.out, "", "{arguments}");
+        }
+    }
+    assert_eq!(manifest(), before, "nothing was built");
+}
+
+#[test]
 fn a_whole_log_verifies() {
     let dir = loaded();
     let report = run(dir.path(), "verify").exits(0).lines();

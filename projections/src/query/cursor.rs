@@ -3,27 +3,39 @@
 use super::types::QueryError;
 use crate::store::KeyRange;
 use annals_core::Position;
+use std::fmt::Write as _;
 use std::ops::Bound;
 
 /// Longest cursor in characters: key and index value at their longest, escaped, in base 16.
 const CURSOR_LEN_MAX: usize = 2 * 2 * (1_024 + 512 + 16);
 
+/// What the cursor of a list that runs down begins with; no digit of base 16.
+const DOWN: char = 'z';
+
 /// The key in the store after which a list goes on.
 pub(super) struct Cursor;
 
 impl Cursor {
-    /// The cursor of a page that ended with this key.
-    pub(super) fn text(key: &[u8]) -> String {
-        key.iter().map(|byte| format!("{byte:02x}")).collect()
+    /// The cursor of a page that ended with this key. After a page as of a position the next one is as of there, too.
+    pub(super) fn text(key: &[u8], backwards: bool, at: Option<Position>) -> String {
+        let mut text = if backwards { String::from(DOWN) } else { String::new() };
+        if let Some(at) = at {
+            let _ = write!(text, "{:x}-", at.get());
+        }
+        for byte in key {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
     }
 
-    /// The cursor of a page as of a position: the next page is as of there, too.
-    pub(super) fn text_as_of(at: Position, key: &[u8]) -> String {
-        format!("{:x}-{}", at.get(), Self::text(key))
-    }
-
-    /// The position that a cursor speaks of, if it is of a page as of one, and the cursor without it.
-    pub(super) fn split(cursor: &str) -> Result<(Option<Position>, &str), QueryError> {
+    /// The position that a cursor speaks of, if it is of a page as of one, and what is left of the cursor. One of a list
+    /// that runs the other way is refused.
+    pub(super) fn split(cursor: &str, backwards: bool) -> Result<(Option<Position>, &str), QueryError> {
+        let rest = cursor.strip_prefix(DOWN);
+        if rest.is_some() != backwards {
+            return Err(QueryError::BadCursor);
+        }
+        let cursor = rest.unwrap_or(cursor);
         match cursor.split_once('-') {
             None => Ok((None, cursor)),
             Some((at, key)) => match u64::from_str_radix(at, 16) {

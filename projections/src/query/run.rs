@@ -111,18 +111,19 @@ pub(crate) fn list(view: &Arc<RunningView>, query: &ListQuery) -> Result<ListPag
         last: None,
         more: false,
     };
-    let (cursor_at, cursor) = match query.cursor.as_deref().map(Cursor::split).transpose()? {
+    let backwards = query.order == Order::Descending;
+    let split = |cursor| Cursor::split(cursor, backwards);
+    let (cursor_at, cursor) = match query.cursor.as_deref().map(split).transpose()? {
         Some((at, cursor)) => (at, Some(cursor)),
         None => (None, None),
     };
-    if cursor.is_some() && cursor_at.is_none() && query.as_of.is_some() {
+    if cursor.is_some() && query.as_of.is_some() && cursor_at != query.as_of {
         return Err(QueryError::BadCursor);
     }
     let as_of = cursor_at.or(query.as_of);
     if let Some(at) = as_of {
         check_as_of(view, store.rows(), reader.position(), at)?;
     }
-    let backwards = query.order == Order::Descending;
     match &query.index {
         None => {
             let range = Cursor::narrow(all_rows(), cursor, backwards)?;
@@ -134,7 +135,7 @@ pub(crate) fn list(view: &Arc<RunningView>, query: &ListQuery) -> Result<ListPag
     let failing = |key: &String| Some((key.clone(), parked.get(key)?.letter.position));
     Ok(ListPage {
         parked: page.rows.iter().filter_map(|(key, _)| failing(key)).collect(),
-        next_cursor: page.next_cursor(as_of),
+        next_cursor: page.next_cursor(backwards, as_of),
         rows: page.rows,
         position: as_of.unwrap_or_else(|| reader.position()),
         epoch: view.progress.epoch(),
@@ -162,12 +163,9 @@ impl Page {
         Scan::Go
     }
 
-    fn next_cursor(&self, as_of: Option<Position>) -> Option<String> {
+    fn next_cursor(&self, backwards: bool, as_of: Option<Position>) -> Option<String> {
         let last = self.last.as_deref().filter(|_| self.more)?;
-        Some(match as_of {
-            Some(at) => Cursor::text_as_of(at, last),
-            None => Cursor::text(last),
-        })
+        Some(Cursor::text(last, backwards, as_of))
     }
 
     /// The page ends here, because it looked at too much.

@@ -61,7 +61,7 @@ pub struct ListQuery {
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
     /// Rows as they were after the event at this position, and not as they are. A cursor of such a page means the same
-    /// position, whatever is written here.
+    /// position when nothing is written here; another one than the cursor's is refused.
     pub as_of: Option<Position>,
 }
 
@@ -117,7 +117,9 @@ pub enum QueryError {
         kind: IndexKind,
     },
     /// The cursor is not one that this list gave out.
-    #[error("the cursor is not one of this list: use next_cursor of the page before, or none to begin anew")]
+    #[error(
+        "the cursor is not one of this list, or of another order or as_of: use next_cursor of the page before with the same parameters, or none to begin anew"
+    )]
     BadCursor,
     /// The view keeps no history.
     #[error("view {0} keeps no history: ask for its rows as they are, or set HISTORY to History::Kept in its code")]

@@ -131,6 +131,15 @@ impl Args {
     }
 
     fn offline(&self, backend: &Backend) -> Result<Vec<Value>> {
+        // An option that another one conflicts with is not missed by the parser, so that `requires` alone lets --data pass.
+        let of_a_server = [
+            ("--pause", self.pause),
+            ("--resume", self.resume),
+            ("--cancel", self.cancel),
+        ];
+        if let Some((option, _)) = of_a_server.iter().find(|(_, given)| *given) {
+            bail!("{option} is about the rebuild of a running server: name its query API with --url instead of --data");
+        }
         let views = match &self.view {
             Some(name) => vec![find_view(backend, name)?],
             None => backend.views().iter().collect(),
