@@ -9,7 +9,7 @@ use annals_tests::cli::{Run, annals, binary, run};
 use annals_tests::damage::{blocks, change};
 use annals_tests::fixture::{copy, demo, verb};
 use annals_tests::namespace;
-use annals_tests::server::Server;
+use annals_tests::server::{Launch, Server};
 use anyhow::{Context, Result, ensure};
 
 /// How often a process is killed at most until that is in the middle of its work.
@@ -172,7 +172,8 @@ fn a_backup_or_check_of_a_server_whose_log_is_damaged_names_the_position() -> Re
     let directory = tempfile::tempdir()?;
     let (data, file) = (directory.path().join("data"), directory.path().join("backup"));
     let at = damaged(&data)?;
-    let server = Server::start(&data)?;
+    // It is never ready, once a view has come to the damage.
+    let server = Launch::on(&data)?.begin()?;
     let url = server.command.url();
     let backup = annals(["backup", text(&file)?, "--url", url])?.exits(1)?;
     says(&backup, &[&format!("position {at}")])?;
