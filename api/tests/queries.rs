@@ -326,6 +326,22 @@ fn a_node_is_ready_once_its_views_have_rows() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(query.get("/v1/views/balances").status, 200);
+
+    // What only the log can say is not to be had while it is out of reach, and everything else is.
+    log.reachable(false);
+    let time = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    for path in [
+        format!("balances?as_of={time}"),
+        format!("balances/acc-1?as_of={time}"),
+        "balances/acc-1/history".into(),
+    ] {
+        let refused = query.get(&format!("/v1/views/{path}"));
+        refused.is_problem(503, "log-unreachable", "the node of a test");
+        assert!(refused.header("retry-after").is_some(), "{path}");
+    }
+    for path in ["balances", "balances/acc-1", "balances/acc-1?as_of=1"] {
+        assert_eq!(query.get(&format!("/v1/views/{path}")).status, 200, "{path}");
+    }
     projections.shutdown();
 }
 

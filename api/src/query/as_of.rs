@@ -1,7 +1,7 @@
 //! `as_of`: a position, or a time as it was recorded.
 
 use super::read::query_problem;
-use crate::failure::lost;
+use crate::failure::{log_problem, lost};
 use crate::headers::rfc3339;
 use crate::parameters::{Parameters, wrong};
 use crate::problem::Problem;
@@ -39,10 +39,10 @@ async fn position_at(view: &ViewHandle, time: DateTime<Utc>, text: &str) -> Resu
     let head = view.head();
     let reader = view.clone();
     let read = tokio::task::spawn_blocking(move || reader.position_at(time));
-    let position = read.await.map_err(|error| lost(&error))?.map_err(|error| {
-        tracing::error!(%error, "the log cannot be read");
-        Problem::internal()
-    })?;
+    let position = read
+        .await
+        .map_err(|error| lost(&error))?
+        .map_err(|error| log_problem(&error))?;
     if position >= head && time > Utc::now() {
         let detail =
             format!("{text} is in the future: ask as of now, or as of position {head}, which is the log's end");

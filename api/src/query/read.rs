@@ -2,12 +2,13 @@
 
 use super::as_of::past_problem;
 use crate::accept::{self, negotiate};
+use crate::failure::log_problem;
 use crate::headers::{EPOCH, LAG, POSITION};
 use crate::live::EVENT_STREAM;
 use crate::parameters::{Parameters, wrong};
 use crate::problem::Problem;
 use crate::state::Shared;
-use annals_core::{Epoch, Position};
+use annals_core::{Epoch, LogError, Position};
 use annals_projections::{ProjectionState, QueryError, ViewHandle};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use std::time::Duration;
@@ -143,6 +144,7 @@ pub(crate) fn query_problem(error: &QueryError) -> Problem {
         .with("view", view.as_str())
         .with("state", *state)
         .retry_after(Duration::from_secs(1)),
+        QueryError::LogUnreachable { detail, .. } => log_problem(&LogError::Unreachable(detail.clone())),
         QueryError::Damaged { view, key, .. } => {
             tracing::error!(%error, "a row is damaged");
             Problem::new(

@@ -34,6 +34,13 @@ impl FailingLog {
         self.unreachable.store(!reachable, Ordering::SeqCst);
     }
 
+    fn reached(&self) -> Result<(), LogError> {
+        if self.unreachable.load(Ordering::SeqCst) {
+            return Err(LogError::Unreachable("the node of a test".into()));
+        }
+        Ok(())
+    }
+
     /// The next append fails with this error.
     pub(crate) fn fail(&self, error: AppendError) {
         *self.next.lock().unwrap() = Some(error);
@@ -62,9 +69,7 @@ impl EventLog for FailingLog {
     }
 
     fn read(&self, after: Position, bytes_max: usize) -> Result<Vec<Block>, LogError> {
-        if self.unreachable.load(Ordering::SeqCst) {
-            return Err(LogError::Unreachable("a test".into()));
-        }
+        self.reached()?;
         self.log.read(after, bytes_max)
     }
 
@@ -100,7 +105,13 @@ impl EventLog for FailingLog {
         self.log.find_event(id)
     }
 
+    fn read_one(&self, position: Position) -> Result<Option<Record>, LogError> {
+        self.reached()?;
+        self.log.read_one(position)
+    }
+
     fn position_at(&self, time: DateTime<Utc>) -> Result<Position, LogError> {
+        self.reached()?;
         self.log.position_at(time)
     }
 }

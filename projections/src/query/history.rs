@@ -151,8 +151,14 @@ fn event(view: &RunningView, position: Position) -> Result<EventNote, QueryError
         let record = log.read_one(position)?.ok_or_else(gone)?;
         Ok(EventNote::of(&record.view().map_err(LogError::from)?))
     };
-    read().map_err(|error| QueryError::Storage {
-        view: view.name().to_owned(),
-        detail: error.to_string(),
+    read().map_err(|error| match error {
+        LogError::Unreachable(detail) => QueryError::LogUnreachable {
+            view: view.name().to_owned(),
+            detail,
+        },
+        error => QueryError::Storage {
+            view: view.name().to_owned(),
+            detail: error.to_string(),
+        },
     })
 }

@@ -176,6 +176,16 @@ pub enum QueryError {
         /// Why, and what to do.
         detail: String,
     },
+    /// The log has to be asked, is at another node, and cannot be reached.
+    #[error(
+        "view {view} has to ask the log for this, which cannot be reached: {detail}; ask again when its command node answers"
+    )]
+    LogUnreachable {
+        /// The view.
+        view: String,
+        /// Who does not answer, and why.
+        detail: String,
+    },
     /// The storage failed.
     #[error(
         "view {view} could not be read: {detail}; restart the server, and if that does not help run `annals rebuild {view}`"

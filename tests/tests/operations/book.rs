@@ -167,6 +167,7 @@ fn served(desk: &Desk<'_>, server: &Server, book: &mut Book, placed: &str) -> Re
     let time = event[0]["recordedtime"].as_str().context("no time")?;
     let replaced = [
         ("as_of=1234", &*format!("as_of={placed}")),
+        ("after=1200", &*format!("after={placed}")),
         ("2026-11-21T12:00:00Z", time),
     ];
     desk.against(server, book.take(&["curl"])?, &replaced)?;

@@ -206,6 +206,17 @@ fn a_query_node_started_without_its_command_node_serves_what_it_has_and_catches_
         behind.text()
     );
     ensure!(behind.header("annals-log-age").parse::<u64>().is_ok(), "no age");
+    let path = format!("/v1/views/orders/ord-1?as_of={before}");
+    node.client.get(&path)?.expect(200)?;
+    for path in [
+        "orders?as_of=2026-01-01T00:00:00Z",
+        "orders/ord-1?as_of=2026-01-01T00:00:00Z",
+        "orders/ord-1/history",
+    ] {
+        let refused = node.client.get(&format!("/v1/views/{path}"))?;
+        let detail = refused.problem(503, "log-unreachable")?;
+        ensure!(detail.contains("the command node at http://"), "{path}: {detail}");
+    }
 
     let running = command.start()?;
     let after = place(&running.client, "ord-2")?;

@@ -99,9 +99,17 @@ impl FollowedLog {
 
     /// A log for questions about single streams and events, as far as the head is known; only while there is contact.
     fn remote(&self) -> Result<&RemoteLog, LogError> {
-        self.line.known().reachable().map_err(LogError::Unreachable)?;
+        let reachable = self.line.known().reachable();
+        reachable.map_err(|why| self.out_of_reach(&why))?;
         self.remote.reach(self.head());
         Ok(&self.remote)
+    }
+}
+
+impl FollowedLog {
+    /// An error that names the command node.
+    fn out_of_reach(&self, why: &str) -> LogError {
+        LogError::Unreachable(format!("the command node at {}: {why}", self.line.server.url()))
     }
 }
 
@@ -221,7 +229,7 @@ impl EventLog for FollowedLog {
             return Ok(None);
         }
         let blocks = self.line.read(position.previous(), 1)?;
-        let out_of_reach = || LogError::Unreachable(format!("there is no answer about position {position}"));
+        let out_of_reach = || self.out_of_reach(&format!("no answer about position {position}"));
         let block = blocks.first().ok_or_else(out_of_reach)?;
         block.records().next().transpose().map_err(LogError::from)
     }
