@@ -167,9 +167,14 @@ fn served(desk: &Desk<'_>, server: &Server, book: &mut Book, placed: &str) -> Re
     let time = event[0]["recordedtime"].as_str().context("no time")?;
     let replaced = [
         ("as_of=1234", &*format!("as_of={placed}")),
-        ("after=1200", &*format!("after={placed}")),
         ("2026-11-21T12:00:00Z", time),
     ];
+    // These never end by themselves: the suite live_events listens with curl.
+    let live = book.take(&["curl -N"])?;
+    ensure!(
+        live.iter().all(|command| command.contains("text/event-stream")),
+        "{live:?}"
+    );
     desk.against(server, book.take(&["curl"])?, &replaced)?;
     desk.against(server, book.take(&["annals backup", "--url"])?, &[])
 }
