@@ -48,6 +48,11 @@ impl Done {
 
     /// A run in which something never happened proves nothing about it.
     pub fn must_be_all(&self) {
+        assert!(self.is_all(), "{self:?}");
+    }
+
+    /// Whether everything happened.
+    pub fn is_all(&self) -> bool {
         let happened = [
             self.appended,
             self.repeated,
@@ -64,6 +69,6 @@ impl Done {
             self.restores,
             self.gone_back,
         ];
-        assert!(happened.iter().all(|count| *count > 0), "{self:?}");
+        happened.iter().all(|count| *count > 0)
     }
 }

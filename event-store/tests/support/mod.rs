@@ -108,8 +108,14 @@ impl std::ops::Deref for TempLog {
 
 /// Copies a directory as it stands: what a kill leaves of a log that is open.
 pub fn copy_tree(from: &Path, to: &Path) {
+    let entries = match std::fs::read_dir(from) {
+        Ok(entries) => entries,
+        // What sealing replaced goes when its last reader lets go of it, which may be this moment.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => panic!("{}: {error}", from.display()),
+    };
     std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
+    for entry in entries {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
