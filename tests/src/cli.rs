@@ -131,7 +131,7 @@ where
 ///
 /// # Errors
 ///
-/// As [`annals`].
+/// As [`annals()`].
 pub fn run(command: &mut Command) -> Result<Run> {
     let mut child = command
         .stdin(Stdio::null())
